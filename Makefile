@@ -1,0 +1,167 @@
+# `make help` lists the targets. A machine needs Python 3.11 or newer, make and,
+# for platforms without wheels, a C compiler.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The oldest supported Python if it is there, else whatever python3 is. Version
+# managers leave a python3.11 on the path that does not run, so it is tried.
+ifndef PYTHON
+PYTHON := $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+endif
+
+# Arguments for `make run` (ARGS="--testing") and for pytest (PYTEST_ARGS="-k sync").
+ARGS ?=
+PYTEST_ARGS ?=
+# Processes for pytest; 0 runs the tests in one process.
+JOBS ?= 2
+# Only `make requirements` needs uv.
+UV ?= uv
+
+VENV := .venv
+BIN := $(VENV)/bin
+PEER_VENV := .venv-activitywatch
+
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+LOCKED := install $(PIP_FLAGS) --require-hashes
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command 'make requirements' \
+	$(if $(UPGRADE),--upgrade)
+
+# The Python in which ActivityWatch's own server and client are installed.
+export ACTIVITYWATCH_PYTHON ?= $(CURDIR)/$(PEER_VENV)/bin/python
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# exec: the server takes the shell's place, so a signal to make reaches it.
+# make itself reports any failure of the server as its own exit status 2.
+.PHONY: run
+run: $(VENV)/.run ## Install what is needed and run aw-server in the foreground; ARGS="..." are its arguments.
+	@exec $(BIN)/aw-server $(ARGS)
+
+##@ Develop
+
+.PHONY: env
+env: $(VENV)/.test ## Make .venv with everything for development.
+
+.PHONY: env-activitywatch
+env-activitywatch: $(PEER_VENV)/.done ## Make .venv-activitywatch with ActivityWatch's own server and client.
+
+.PHONY: test
+test: lint pytest ## Check form, types, import rules and behaviour.
+
+.PHONY: lint
+lint: $(VENV)/.test ## Check form, types and import rules.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: pytest
+pytest: $(VENV)/.test $(PEER_VENV)/.done ## Run the tests; PYTEST_ARGS="..." are pytest's arguments.
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+.PHONY: coverage
+coverage: $(VENV)/.test $(PEER_VENV)/.done ## Run the tests and report the lines and branches no test reached.
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+.PHONY: format
+format: $(VENV)/.test ## Format the sources.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: vectors
+vectors: $(VENV)/.test ## Regenerate the test vectors; fails if that changes a file.
+	$(BIN)/python -m tests.vectors.generate
+	@changed=$$(git status --porcelain -- tests/vectors) || exit 1; \
+	if [ -n "$$changed" ]; then \
+		echo "make vectors: error: the generator and the committed vectors differ:" >&2; \
+		echo "$$changed" >&2; \
+		exit 1; \
+	fi
+
+# The suite against the wheel: the sources are taken away, so that what is
+# tested is what is installed. The source archive supplies the tests.
+.PHONY: wheel-test
+wheel-test: $(VENV)/.test $(PEER_VENV)/.done ## Build the wheel and run the tests against it.
+	@set -eu; \
+	tmp=$$(mktemp -d); \
+	trap 'rm -rf "$$tmp"' EXIT; \
+	trap 'exit 130' INT TERM; \
+	set -x; \
+	$(BIN)/python -m build --no-isolation --outdir "$$tmp/dist" .; \
+	mkdir "$$tmp/src"; \
+	tar xf "$$tmp"/dist/*.tar.gz -C "$$tmp/src" --strip-components=1; \
+	rm -rf "$$tmp/src/awserver" "$$tmp/src/client"; \
+	$(PYTHON) -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip $(LOCKED) -r requirements/test.txt; \
+	"$$tmp/venv/bin/python" -m pip install $(PIP_FLAGS) --no-deps --no-index "$$tmp"/dist/*.whl; \
+	cd "$$tmp/src"; \
+	../venv/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.test $(PEER_VENV)/.done ## Run every benchmark.
+	@set -eu; \
+	for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || { echo "make bench: error: no benchmarks/bench_*.py" >&2; exit 1; }; \
+		echo "== $$file"; \
+		$(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)"; \
+	done
+
+.PHONY: requirements
+requirements: ## Pin the versions again, with hashes; UPGRADE=1 takes the newest.
+	$(COMPILE) pyproject.toml requirements/build.in -o requirements/run.txt
+	$(COMPILE) pyproject.toml requirements/build.in requirements/test.in \
+		-c requirements/run.txt -o requirements/test.txt
+	$(COMPILE) requirements/activitywatch.in -o requirements/activitywatch.txt
+
+.PHONY: clean
+clean: ## Remove everything that make and the tools wrote.
+	rm -rf $(VENV) $(PEER_VENV) build dist .coverage .coverage.* htmlcov \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The files below are stamps: a second run finds them and does nothing.
+
+.PHONY: python
+python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "make: error: no $(PYTHON) found" >&2; \
+		echo "make: hint: install Python 3.11 or newer, or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: error: $(PYTHON) is $$("$(PYTHON)" -V 2>&1), older than 3.11" >&2; \
+		echo "make: hint: install Python 3.11 or newer, or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: error: $(PYTHON) cannot make virtual environments" >&2; \
+		echo "make: hint: on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }
+
+$(VENV)/.made: | python
+	"$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@
+
+# The project is installed without isolation: what builds it stands in run.txt
+# with the rest, so every downloaded byte is checked against a hash.
+$(VENV)/.run: $(VENV)/.made requirements/run.txt pyproject.toml
+	$(BIN)/python -m pip $(LOCKED) -r requirements/run.txt
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements/test.txt
+	$(BIN)/python -m pip $(LOCKED) -r requirements/test.txt
+	@touch $@
+
+$(PEER_VENV)/.done: requirements/activitywatch.txt | python
+	"$(PYTHON)" -m venv --clear $(PEER_VENV)
+	$(PEER_VENV)/bin/python -m pip $(LOCKED) -r requirements/activitywatch.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""One runnable file per group of measurements; `make bench` runs them all."""
