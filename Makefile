@@ -118,10 +118,12 @@ bench: $(VENV)/.test $(PEER_VENV)/.done ## Run every benchmark.
 
 .PHONY: requirements
 requirements: ## Pin the versions again, with hashes; UPGRADE=1 takes the newest.
-	$(COMPILE) pyproject.toml requirements/build.in -o requirements/run.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml requirements/build.in requirements/test.in \
-		-c requirements/run.txt -o requirements/test.txt
-	$(COMPILE) requirements/activitywatch.in -o requirements/activitywatch.txt
+		-c requirements/run.txt -c requirements/build.txt -o requirements/test.txt
+	$(COMPILE) requirements/activitywatch.in -c requirements/build.txt \
+		-o requirements/activitywatch.txt
 
 .PHONY: clean
 clean: ## Remove everything that make and the tools wrote.
@@ -150,10 +152,10 @@ $(VENV)/.made: | python
 	"$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 
-# The project is installed without isolation: what builds it stands in run.txt
-# with the rest, so every downloaded byte is checked against a hash.
-$(VENV)/.run: $(VENV)/.made requirements/run.txt pyproject.toml
-	$(BIN)/python -m pip $(LOCKED) -r requirements/run.txt
+# Nothing is built in isolation, because what pip would download for that is not
+# checked: what builds stands in build.txt, so every byte matches a hash.
+$(VENV)/.run: $(VENV)/.made requirements/build.txt requirements/run.txt pyproject.toml
+	$(BIN)/python -m pip $(LOCKED) -r requirements/build.txt -r requirements/run.txt
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
@@ -161,7 +163,9 @@ $(VENV)/.test: $(VENV)/.run requirements/test.txt
 	$(BIN)/python -m pip $(LOCKED) -r requirements/test.txt
 	@touch $@
 
-$(PEER_VENV)/.done: requirements/activitywatch.txt | python
+$(PEER_VENV)/.done: requirements/build.txt requirements/activitywatch.txt | python
 	"$(PYTHON)" -m venv --clear $(PEER_VENV)
-	$(PEER_VENV)/bin/python -m pip $(LOCKED) -r requirements/activitywatch.txt
+	$(PEER_VENV)/bin/python -m pip $(LOCKED) -r requirements/build.txt
+	$(PEER_VENV)/bin/python -m pip $(LOCKED) --no-build-isolation --use-pep517 \
+		-r requirements/activitywatch.txt
 	@touch $@
