@@ -1,0 +1,294 @@
+"""Where the passphrase comes from.
+
+In this order: `--passphrase-file`, `AWVAULT_PASSPHRASE_FILE`, the operating
+system's keyring (if the extra is installed), the file that an earlier start
+generated, a prompt on a terminal. If none of these has one, no vault exists yet,
+and nobody can answer a prompt, a passphrase is generated and written to the
+configuration directory. docs/guide/passphrase.md says what that protects.
+
+Nothing here logs, and no message holds a passphrase.
+"""
+
+import enum
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from awvault.crypto.keys import Passphrase
+from awvault.errors import Error
+from awvault.settings import Settings, make_private_directory
+
+PASSPHRASE_BYTES_MAX: Final = 1024
+GENERATED_WORDS: Final = 6
+PROMPT_TRIES: Final = 3
+KEYRING_SERVICE: Final = "awvault"
+
+
+class PassphraseError(Error):
+    """No passphrase could be had, or its file must not be trusted."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Source(enum.Enum):
+    """Where a passphrase was found."""
+
+    FILE = "file"
+    KEYRING = "keyring"
+    GENERATED_FILE = "generated file"
+    PROMPT = "prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPassphrase:
+    """A passphrase and where it came from."""
+
+    passphrase: Passphrase
+    source: Source
+    # The file it was read from or written to.
+    path: Path | None = None
+    # True: it was made just now, and the file is new.
+    generated: bool = False
+
+
+class Terminal(Protocol):
+    """Somebody who can be asked."""
+
+    def ask(self, prompt: str) -> str:
+        """Return one line, not echoed. Raises EOFError or KeyboardInterrupt."""
+
+    def tell(self, message: str) -> None:
+        """Show one line."""
+
+
+KeyringLookup = Callable[[str, str], str | None]
+
+
+def find_passphrase(
+    settings: Settings,
+    *,
+    vault_exists: bool,
+    terminal: Terminal | None,
+    lookup: KeyringLookup | None = None,
+) -> FoundPassphrase:
+    """Return the passphrase for `settings.data_dir`, or raise `PassphraseError`.
+
+    Asks only through `terminal`; None: nobody can answer. Generates one only
+    where no vault exists, and then the file is on disk before this returns. It
+    does not know whether the passphrase is the right one.
+    """
+    if settings.passphrase_file is not None:
+        return FoundPassphrase(
+            passphrase=read_passphrase_file(settings.passphrase_file),
+            source=Source.FILE,
+            path=settings.passphrase_file,
+        )
+    name = entry_name(settings.data_dir)
+    stored = (lookup or lookup_keyring)(KEYRING_SERVICE, name)
+    if stored is not None:
+        return FoundPassphrase(
+            passphrase=_checked(stored, origin="the keyring's passphrase"),
+            source=Source.KEYRING,
+        )
+    generated = generated_file(settings)
+    # lexists: a link that leads nowhere is refused, not taken for absence.
+    if os.path.lexists(generated):
+        return FoundPassphrase(
+            passphrase=read_passphrase_file(generated),
+            source=Source.GENERATED_FILE,
+            path=generated,
+        )
+    if terminal is not None:
+        return FoundPassphrase(
+            passphrase=_ask(terminal, settings.data_dir, new=not vault_exists),
+            source=Source.PROMPT,
+        )
+    if vault_exists:
+        raise PassphraseError(
+            f'the vault in "{settings.data_dir}" needs its passphrase,'
+            " and nobody can be asked here",
+            hint="name a file that holds it with --passphrase-file or"
+            " AWVAULT_PASSPHRASE_FILE, or start this on a terminal",
+        )
+    return FoundPassphrase(
+        passphrase=_generate(generated),
+        source=Source.GENERATED_FILE,
+        path=generated,
+        generated=True,
+    )
+
+
+def describe_generated(path: Path) -> list[str]:
+    """What to tell a person when a passphrase was generated, line by line."""
+    return [
+        f"a passphrase was generated and written to {path}",
+        "it opens your vault: keep a copy of it somewhere else, for without it"
+        " nobody can read your data",
+        "it protects copies of the data directory (a backup, a stolen disk"
+        " without this file), not this machine",
+    ]
+
+
+def entry_name(data_dir: Path) -> str:
+    """The name under which a data directory's passphrase is kept."""
+    path = os.path.normcase(str(data_dir.resolve()))
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=16)
+    return f"passphrase-{digest.hexdigest()}"
+
+
+def generated_file(settings: Settings) -> Path:
+    """Where the generated passphrase of this data directory is, or would be."""
+    return settings.config_dir / entry_name(settings.data_dir)
+
+
+def read_passphrase_file(path: Path) -> Passphrase:
+    """Return the passphrase in `path`: its content less one newline at the end.
+
+    Raises `PassphraseError` if it is missing, empty, too long, not UTF-8, not a
+    plain file, or readable or writable by others.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe without a writer must not hang here.
+        descriptor = os.open(
+            path,
+            os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0),
+        )
+    except OSError as error:
+        raise PassphraseError(
+            f'cannot read passphrase file "{path}": {error.strerror or error}'
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        # The opened file is checked, not the name, which could change meanwhile.
+        check_private(path, os.fstat(file.fileno()))
+        raw = file.read(PASSPHRASE_BYTES_MAX + 3)
+    if raw.endswith(b"\n"):
+        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        # The cause would show bytes of the secret.
+        raise PassphraseError(f'passphrase file "{path}" is not UTF-8') from None
+    return _checked(text, origin=f'passphrase file "{path}"')
+
+
+def check_private(path: Path, status: os.stat_result) -> None:
+    """Raise `PassphraseError` unless `path` is a plain file for its owner alone."""
+    if not stat.S_ISREG(status.st_mode):
+        raise PassphraseError(f'passphrase file "{path}" is not a plain file')
+    if sys.platform == "win32":
+        return
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise PassphraseError(
+            f'passphrase file "{path}" belongs to user {status.st_uid},'
+            f" not to you ({os.geteuid()})",
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise PassphraseError(
+            f'passphrase file "{path}" is open to other users'
+            f" (mode {mode:04o}, must be 0600)",
+            hint=f"chmod 600 {path}; if others could log in here, they may have"
+            " read it",
+        )
+
+
+def _checked(text: str, *, origin: str) -> Passphrase:
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise PassphraseError(f"{origin} is not valid text") from None
+    if size == 0:
+        raise PassphraseError(f"{origin} is empty")
+    if size > PASSPHRASE_BYTES_MAX:
+        raise PassphraseError(f"{origin} is longer than {PASSPHRASE_BYTES_MAX} bytes")
+    return Passphrase(text)
+
+
+def _ask(terminal: Terminal, data_dir: Path, *, new: bool) -> Passphrase:
+    try:
+        if not new:
+            return _checked(
+                terminal.ask(f"Passphrase of the vault in {data_dir}: "),
+                origin="the passphrase",
+            )
+        terminal.tell(f"Making a new vault in {data_dir}.")
+        terminal.tell(
+            "Choose its passphrase. Nobody can reset it: without it, the data is lost."
+        )
+        for _ in range(PROMPT_TRIES):
+            text = terminal.ask("New passphrase: ")
+            passphrase = _checked(text, origin="the passphrase")
+            if terminal.ask("The same again: ") == text:
+                return passphrase
+            terminal.tell("These two differ. Once more.")
+    except EOFError:
+        raise PassphraseError("no passphrase was given") from None
+    raise PassphraseError(f"the two passphrases differed {PROMPT_TRIES} times")
+
+
+def _generate(path: Path) -> Passphrase:
+    """Make six words and write them once; the file is durable before the return."""
+    words = generate_words()
+    make_private_directory(path.parent)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(words.encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
+    except OSError as error:
+        # A file that holds half a passphrase must not be found by the next start.
+        if error.errno != errno.EEXIST:
+            path.unlink(missing_ok=True)
+        raise PassphraseError(
+            f'cannot write passphrase file "{path}": {error.strerror or error}',
+            hint="make its directory writable, or name a file of your own with"
+            " --passphrase-file",
+        ) from error
+    return Passphrase(words)
+
+
+def generate_words() -> str:
+    """Return six words of the 2,048 English ones of BIP-39: 66 bits."""
+    # Imported here: only the first start of an unattended machine needs it.
+    from mnemonic import Mnemonic  # noqa: PLC0415
+
+    wordlist = Mnemonic("english").wordlist
+    return " ".join(secrets.choice(wordlist) for _ in range(GENERATED_WORDS))
+
+
+def _sync_directory(path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lookup_keyring(service: str, name: str) -> str | None:
+    """Ask the operating system's keyring. None: no keyring, or nothing in it.
+
+    A keyring that fails is the same as none: on a machine without a desktop that
+    is the rule, and the other sources follow.
+    """
+    try:
+        import keyring  # noqa: PLC0415
+    except ImportError:
+        return None
+    try:
+        found = keyring.get_password(service, name)
+    except Exception:  # noqa: BLE001 - each backend raises errors of its own
+        return None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,188 @@
+"""Take the port, or say who has it and what to do about that."""
+
+import contextlib
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from awvault.errors import Error
+
+BACKLOG: Final = 512
+PROBE_TIMEOUT_SECONDS: Final = 1.0
+PROBE_BYTES_MAX: Final = 64 * 1024
+PROC_TABLE_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortHolder:
+    """What can be found out about the program that listens on a port."""
+
+    # None: not found, or another user's.
+    pid: int | None
+    program: str | None
+    # The version that it gives at /api/0/info; None: it does not answer there.
+    api_version: str | None
+
+
+class PortBusyError(Error):
+    """Another program listens where this one should."""
+
+    def __init__(self, *, host: str, port: int, holder: PortHolder) -> None:
+        who = "another program"
+        if holder.pid is not None:
+            who = f'"{holder.program}" (pid {holder.pid})'
+        does = ""
+        if holder.api_version is not None:
+            does = f", which answers as an ActivityWatch server {holder.api_version}"
+        super().__init__(f"port {port} on {host} is taken by {who}{does}")
+        self.host = host
+        self.port = port
+        self.holder = holder
+        self.hint = (
+            "stop that server first: watchers can talk to only one of them"
+            if holder.api_version is not None
+            else f"stop it, or choose another port: --port {port + 100}"
+        )
+
+
+class PortRefusedError(Error):
+    """The system does not let this process listen there."""
+
+
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host`:`port`, a loopback address.
+
+    From here on the kernel holds connections until they are accepted.
+    Raises `PortBusyError` (with who has it) or `PortRefusedError`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            # There, SO_REUSEADDR lets two programs share a port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Start again at once after a stop, whatever connections linger.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003
+    except OSError as error:
+        listener.close()
+        if is_listening(host, port):
+            raise PortBusyError(
+                host=host, port=port, holder=find_holder(host, port)
+            ) from None
+        raise PortRefusedError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}"
+        ) from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def is_listening(host: str, port: int) -> bool:
+    """Tell whether something accepts connections there."""
+    try:
+        with socket.create_connection((host, port), PROBE_TIMEOUT_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def find_holder(host: str, port: int) -> PortHolder:
+    """Return what can be found out about who listens there. Never raises."""
+    pid = _listening_pid(port)
+    return PortHolder(
+        pid=pid,
+        program=None if pid is None else _program(pid),
+        api_version=_api_version(host, port),
+    )
+
+
+class _Info(msgspec.Struct):
+    """The one field of ActivityWatch's /api/0/info that is used here."""
+
+    version: str
+
+
+def _api_version(host: str, port: int) -> str | None:
+    """Ask `GET /api/0/info`, as a watcher would. None: no such answer."""
+    request = (
+        f"GET /api/0/info HTTP/1.0\r\nHost: localhost:{port}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    answer = b""
+    try:
+        with socket.create_connection((host, port), PROBE_TIMEOUT_SECONDS) as probe:
+            probe.sendall(request.encode("ascii"))
+            while len(answer) < PROBE_BYTES_MAX and (part := probe.recv(4096)):
+                answer += part
+    except OSError:
+        return None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        info = msgspec.json.decode(body, type=_Info)
+    except ValueError:
+        return None
+    if not head.startswith(b"HTTP/1.") or b" 200" not in head[:16]:
+        return None
+    # It goes to a terminal: letters and digits only, and not many.
+    return "".join(c for c in info.version if c.isalnum() or c in "._- +()")[:40]
+
+
+def _listening_pid(port: int) -> int | None:
+    """Find the process through /proc (Linux). None elsewhere, or another user's."""
+    inodes = _listening_inodes(port)
+    if not inodes:
+        return None
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        # Another user's process may not be looked into; others end meanwhile.
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(descriptor.readlink()) in wanted:
+                        return int(process.name)
+    return None
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with Path(table).open("rb") as file:
+                text = file.read(PROC_TABLE_BYTES_MAX).decode("ascii", "replace")
+        except OSError:
+            continue
+        for line in text.splitlines()[1:]:
+            fields = line.split()
+            # sl, local address (hex address:port), remote, state (0A = listening),
+            # queues, timer, retransmits, uid, timeout, inode.
+            if len(fields) > 9 and fields[3] == "0A":
+                if int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(fields[9])
+    return inodes
+
+
+def _program(pid: int) -> str:
+    """The program's name, for a person to read."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()[:4096]
+    except OSError:
+        raw = b""
+    words = [os.path.basename(w) for w in raw.decode("utf-8", "replace").split("\0")]  # noqa: PTH119
+    name = words[0] if words else ""
+    if name.startswith("python") and len(words) > 1 and not words[1].startswith("-"):
+        # `python /somewhere/aw-server`: the script is the name that people know.
+        name = words[1]
+    printable = "".join(c if c.isprintable() else "?" for c in name)
+    return printable[:60] or "unknown"

@@ -1,0 +1,260 @@
+"""The settings of the vault: where the data lies, where to listen, what to log.
+
+One frozen `Settings`, read once at the start. Order: command line, environment
+(`AWVAULT_*`), the file `config.toml` in the configuration directory, default.
+An unknown key, in the file or in the environment, is an error: a setting that is
+spelled wrong and silently ignored is worse than none.
+docs/reference/cli.md lists every setting.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from awvault.errors import Error
+
+CONFIG_FILE: Final = "config.toml"
+CONFIG_BYTES_MAX: Final = 64 * 1024
+PORT_DEFAULT: Final = 5600
+PORT_TESTING_DEFAULT: Final = 5666
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+ENVIRONMENT_PREFIX: Final = "AWVAULT_"
+
+# What config.toml may hold, and the variables that say the same. `config_dir`
+# says where the file is, so only the environment can set it.
+FILE_KEYS: Final = ("data_dir", "passphrase_file", "host", "port", "log_level")
+ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
+# The file describes the real vault. A testing server must not open that vault or
+# take its port because of it, so these two keys do not count under `--testing`.
+_FILE_KEYS_NOT_FOR_TESTING: Final = frozenset({"data_dir", "port"})
+
+
+class SettingsError(Error):
+    """A setting is unknown, malformed, or names something that cannot be used."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the command line says. None: it says nothing."""
+
+    data_dir: Path | None = None
+    passphrase_file: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    log_level: str | None = None
+    testing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one run works with. Paths are absolute."""
+
+    data_dir: Path
+    config_dir: Path
+    # True: nobody named the directory, so it is made with its parents.
+    data_dir_is_default: bool
+    passphrase_file: Path | None
+    # A loopback address: the gateway shows plaintext.
+    host: str
+    # 0: any free port (for tests).
+    port: int
+    testing: bool
+    log_level: str
+
+
+def read_settings(
+    overrides: Overrides | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings in force, or raise `SettingsError`.
+
+    Reads the configuration file and makes nothing.
+    """
+    given = overrides if overrides is not None else Overrides()
+    environ = _environment(os.environ if environment is None else environment)
+    config_dir = _absolute(
+        environ.get("config_dir") or platformdirs.user_config_dir("awvault")
+    )
+    file = _read_file(config_dir / CONFIG_FILE)
+    if given.testing:
+        file = {k: v for k, v in file.items() if k not in _FILE_KEYS_NOT_FOR_TESTING}
+
+    def chosen(key: str, override: object) -> tuple[object, str]:
+        """The value of highest precedence, and where it was said."""
+        if override is not None:
+            return override, f"--{key.replace('_', '-')}"
+        if key in environ:
+            return environ[key], ENVIRONMENT_PREFIX + key.upper()
+        return file.get(key), f"{key} in {config_dir / CONFIG_FILE}"
+
+    data_dir = _path(*chosen("data_dir", given.data_dir))
+    host = _host(*chosen("host", given.host))
+    port = _port(*chosen("port", given.port))
+    if port is None:
+        port = PORT_TESTING_DEFAULT if given.testing else PORT_DEFAULT
+    return Settings(
+        data_dir=data_dir or default_data_dir(testing=given.testing),
+        config_dir=config_dir,
+        data_dir_is_default=data_dir is None,
+        passphrase_file=_path(*chosen("passphrase_file", given.passphrase_file)),
+        host=host or "127.0.0.1",
+        port=port,
+        testing=given.testing,
+        log_level=_log_level(*chosen("log_level", given.log_level)) or "info",
+    )
+
+
+def default_data_dir(*, testing: bool) -> Path:
+    """The directory used when none is named. Never one of ActivityWatch's."""
+    name = "awvault-testing" if testing else "awvault"
+    return _absolute(platformdirs.user_data_dir(name))
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data directory (0700) where that cannot be a typing mistake.
+
+    The default is made with its parents. A named one is made only inside a
+    directory that exists. Raises `SettingsError`.
+    """
+    path = settings.data_dir
+    if path.is_dir():
+        return
+    if path.exists():
+        raise SettingsError(f'data directory "{path}" is not a directory')
+    if not settings.data_dir_is_default and not path.parent.is_dir():
+        raise SettingsError(
+            f'parent of data directory "{path}" does not exist',
+            hint="check the spelling, or make the parent directory first",
+        )
+    make_private_directory(path)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make `path` for its owner alone; missing parents as the system would."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f'cannot make directory "{path}": {error.strerror or error}'
+        ) from error
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    known = {ENVIRONMENT_PREFIX + key.upper(): key for key in ENVIRONMENT_KEYS}
+    found: dict[str, str] = {}
+    for name, value in environment.items():
+        # Windows gives every name in capitals; elsewhere case matters.
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if name not in known:
+            raise SettingsError(
+                f'unknown environment variable "{name}"',
+                hint=(
+                    "the passphrase itself is never taken from the environment:"
+                    " use AWVAULT_PASSPHRASE_FILE"
+                    if name == "AWVAULT_PASSPHRASE"
+                    else "known are: " + ", ".join(sorted(known))
+                ),
+            )
+        if value:
+            found[known[name]] = value
+    return found
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(CONFIG_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(
+            f'cannot read "{path}": {error.strerror or error}'
+        ) from error
+    if len(raw) > CONFIG_BYTES_MAX:
+        raise SettingsError(f'"{path}" is larger than {CONFIG_BYTES_MAX} bytes')
+    try:
+        values = tomllib.loads(raw.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f'"{path}" is not valid TOML: {error}') from error
+    for key in values:
+        if key not in FILE_KEYS:
+            raise SettingsError(
+                f'unknown key "{key}" in {path}',
+                hint="known are: " + ", ".join(FILE_KEYS),
+            )
+    return values
+
+
+def _path(value: object, origin: str) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not str(value):
+        raise SettingsError(f"{origin} must be a path, got {value!r}")
+    return _absolute(value)
+
+
+def _absolute(value: str | Path) -> Path:
+    try:
+        return Path(value).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f'path "{value}" cannot be resolved: {error}') from error
+
+
+def _host(value: object, origin: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise SettingsError(f"{origin} must be an address, got {value!r}")
+    if value == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise SettingsError(
+            f'{origin} must be a loopback address, got "{value}"',
+            hint="use 127.0.0.1 or ::1",
+        ) from None
+    if not address.is_loopback:
+        raise SettingsError(
+            f'{origin} must be a loopback address, got "{value}": this server'
+            " shows your data in plain text to whoever can reach it",
+            hint="use 127.0.0.1 or ::1, and reach it from elsewhere through ssh -L",
+        )
+    return str(address)
+
+
+def _port(value: object, origin: str) -> int | None:
+    if value is None:
+        return None
+    number = value
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        # Five digits are enough for any port, and bound what int() must do.
+        number = int(value[:6])
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise SettingsError(f"{origin} must be a port number, got {value!r}")
+    if not 0 <= number <= 65535:
+        raise SettingsError(f"{origin} must be from 0 to 65535, got {value}")
+    return number
+
+
+def _log_level(value: object, origin: str) -> str | None:
+    if value is None:
+        return None
+    if value not in LOG_LEVELS:
+        raise SettingsError(
+            f"{origin} must be one of {', '.join(LOG_LEVELS)}, got {value!r}"
+        )
+    return str(value)
