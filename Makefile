@@ -63,7 +63,7 @@ lint: $(VENV)/.test ## Check form, types and import rules.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: pytest
 pytest: $(VENV)/.test $(PEER_VENV)/.done ## Run the tests; PYTEST_ARGS="..." are pytest's arguments.
