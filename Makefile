@@ -39,7 +39,7 @@ export ACTIVITYWATCH_PYTHON ?= $(CURDIR)/$(PEER_VENV)/bin/python
 help: ## List the targets.
 	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # exec: the server takes the shell's place, so a signal to make reaches it.
 # make itself reports any failure of the server as its own exit status 2.

@@ -1,0 +1,1 @@
+"""The vault: everything that holds a key or shows plaintext."""
