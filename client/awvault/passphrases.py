@@ -128,25 +128,23 @@ def find_passphrase(
 
 
 def describe_generated(path: Path) -> list[str]:
-    """What to tell a person when a passphrase was generated, line by line."""
+    """Return what to tell a person when one was generated, line by line."""
     return [
         f"a passphrase was generated and written to {path}",
-        "it opens your vault: keep a copy of it somewhere else, for without it"
-        " nobody can read your data",
-        "it protects copies of the data directory (a backup, a stolen disk"
-        " without this file), not this machine",
+        "keep a copy of it somewhere else: without it nobody can read your data",
+        "it protects copies of the data directory (such as a backup), not this machine",
     ]
 
 
 def entry_name(data_dir: Path) -> str:
-    """The name under which a data directory's passphrase is kept."""
+    """Return the name under which a data directory's passphrase is kept."""
     path = os.path.normcase(str(data_dir.resolve()))
     digest = hashlib.blake2b(os.fsencode(path), digest_size=16)
     return f"passphrase-{digest.hexdigest()}"
 
 
 def generated_file(settings: Settings) -> Path:
-    """Where the generated passphrase of this data directory is, or would be."""
+    """Return where the generated passphrase of this directory is, or would be."""
     return settings.config_dir / entry_name(settings.data_dir)
 
 
@@ -261,7 +259,7 @@ def _generate(path: Path) -> Passphrase:
 def generate_words() -> str:
     """Return six words of the 2,048 English ones of BIP-39: 66 bits."""
     # Imported here: only the first start of an unattended machine needs it.
-    from mnemonic import Mnemonic  # noqa: PLC0415
+    from mnemonic import Mnemonic
 
     wordlist = Mnemonic("english").wordlist
     return " ".join(secrets.choice(wordlist) for _ in range(GENERATED_WORDS))
@@ -284,7 +282,7 @@ def lookup_keyring(service: str, name: str) -> str | None:
     is the rule, and the other sources follow.
     """
     try:
-        import keyring  # noqa: PLC0415
+        import keyring
     except ImportError:
         return None
     try:

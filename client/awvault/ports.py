@@ -1,6 +1,7 @@
 """Take the port, or say who has it and what to do about that."""
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -55,10 +56,10 @@ class PortRefusedError(Error):
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on `host`:`port`, a loopback address.
+    """Return a socket that has `host`:`port`, a loopback address, to itself.
 
-    From here on the kernel holds connections until they are accepted.
-    Raises `PortBusyError` (with who has it) or `PortRefusedError`.
+    Nobody can connect until `start_listening`. Raises `PortBusyError` (with who
+    has it) or `PortRefusedError`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -70,21 +71,33 @@ def bind_socket(host: str, port: int) -> socket.socket:
             # Start again at once after a stop, whatever connections linger.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003
+        listener.setblocking(False)  # noqa: FBT003 - its only argument
     except OSError as error:
         listener.close()
-        if is_listening(host, port):
-            raise PortBusyError(
-                host=host, port=port, holder=find_holder(host, port)
-            ) from None
-        raise PortRefusedError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}"
-        ) from error
+        raise _refused(host, port, error) from error
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def start_listening(listener: socket.socket, host: str, port: int) -> None:
+    """Listen: from here on the kernel holds connections until they are accepted.
+
+    Raises what `bind_socket` raises, should another program have been faster.
+    """
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise _refused(host, port, error) from error
+
+
+def _refused(host: str, port: int, error: OSError) -> Error:
+    if error.errno == errno.EADDRINUSE or is_listening(host, port):
+        return PortBusyError(host=host, port=port, holder=find_holder(host, port))
+    return PortRefusedError(
+        f"cannot listen on {host} port {port}: {error.strerror or error}"
+    )
 
 
 def is_listening(host: str, port: int) -> bool:
@@ -167,14 +180,15 @@ def _listening_inodes(port: int) -> set[str]:
             fields = line.split()
             # sl, local address (hex address:port), remote, state (0A = listening),
             # queues, timer, retransmits, uid, timeout, inode.
-            if len(fields) > 9 and fields[3] == "0A":
-                if int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(fields[9])
+            if len(fields) < 10 or fields[3] != "0A":
+                continue
+            if int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
     return inodes
 
 
 def _program(pid: int) -> str:
-    """The program's name, for a person to read."""
+    """Return the program's name, for a person to read."""
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()[:4096]
     except OSError:

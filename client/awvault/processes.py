@@ -85,6 +85,14 @@ class DirectoryUnusableError(Error):
         self.hint = hint
 
 
+class NoVaultError(Error):
+    """The data directory has no vault."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f'there is no vault in "{path}"')
+        self.hint = "make one with `awvault init`, or start `aw-server`"
+
+
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
     """The files of one vault, by name. Looking at them takes no lock."""
@@ -179,8 +187,12 @@ class HeldDirectory:
     def __init__(self, directory: DataDirectory) -> None:
         self.directory = directory
         self.started = datetime.now(UTC).replace(microsecond=0)
-        # Written at once, without a port: whoever finds the lock taken can name
-        # this process even if it never listens, or is still deriving keys.
+        # Written at once: whoever finds the lock taken can name this process even
+        # if it never listens, or is still deriving keys.
+        self.announce()
+
+    def announce(self) -> None:
+        """Say who holds the directory, and that no requests are taken."""
         self._write(_ControlFile(pid=os.getpid(), started=self.started))
 
     def publish(self, *, port: int, token: ControlToken) -> None:

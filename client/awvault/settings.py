@@ -91,7 +91,7 @@ def read_settings(
         file = {k: v for k, v in file.items() if k not in _FILE_KEYS_NOT_FOR_TESTING}
 
     def chosen(key: str, override: object) -> tuple[object, str]:
-        """The value of highest precedence, and where it was said."""
+        """Return the value of highest precedence, and where it was said."""
         if override is not None:
             return override, f"--{key.replace('_', '-')}"
         if key in environ:
@@ -116,7 +116,7 @@ def read_settings(
 
 
 def default_data_dir(*, testing: bool) -> Path:
-    """The directory used when none is named. Never one of ActivityWatch's."""
+    """Return the directory used when none is named. Never one of ActivityWatch's."""
     name = "awvault-testing" if testing else "awvault"
     return _absolute(platformdirs.user_data_dir(name))
 

@@ -1,0 +1,138 @@
+"""`awvault verify`, `awvault host-view` and `awvault doctor`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from awvault.cli import options
+from awvault.cli.context import exit_with, run_with_store, run_with_vault, settings_of
+
+if TYPE_CHECKING:
+    from awvault.service import HostView, Service, VerifyResult
+
+
+@click.command("verify", epilog="Example: awvault verify")
+@options.vault_options
+@options.json_option
+@click.pass_context
+def verify_command(ctx: click.Context, as_json: bool) -> None:
+    """Open everything that is stored, and say what was checked.
+
+    Every account document, every record with its signature and its place in the
+    chain, every journal row, every index row. Exit status 4: something is wrong.
+    """
+    from awvault.cli.output import print_fields, print_json, printable
+    from awvault.service import EXIT_INTEGRITY
+
+    result = run_with_vault(ctx, _verify)
+    if as_json:
+        print_json(result)
+    else:
+        print_fields(
+            [
+                ("account documents", result.documents),
+                ("records opened", result.records),
+                ("signatures", result.signatures),
+                ("links of the chain", result.chain_links),
+                ("events in records", result.events),
+                ("journal rows opened", result.journal_rows),
+                ("events in the journal", result.journal_events),
+                ("index rows", result.index_rows),
+                ("found wrong", len(result.findings)),
+            ]
+        )
+        for finding in result.findings:
+            print(f"{printable(finding.where)}: {printable(finding.problem)}")
+    if result.findings:
+        exit_with(ctx, EXIT_INTEGRITY)
+
+
+async def _verify(service: "Service") -> "VerifyResult":
+    from awvault.cli.output import progress_shown
+
+    with progress_shown("verify") as show:
+        return await service.verify(show)
+
+
+@click.command("host-view", epilog="Example: awvault host-view --json")
+@options.vault_options
+@options.json_option
+@click.pass_context
+def host_view_command(ctx: click.Context, as_json: bool) -> None:
+    """Show what a host of this store would know, from its tables alone.
+
+    Needs no passphrase: this is all that can be learned without one.
+    """
+    from awvault.cli.output import print_json
+
+    view = run_with_store(ctx, lambda service: service.host_view())
+    if as_json:
+        print_json(view)
+        return
+    _print_host_view(view)
+
+
+def _print_host_view(view: "HostView") -> None:
+    from awvault.cli.output import bytes_text, print_fields, print_table
+
+    print("A host of this store knows, for each account:\n")
+    for account in view.accounts:
+        print_fields(
+            [
+                ("account", account.account_id),
+                ("username", account.username),
+                ("entries", f"{account.entries} sealed records"),
+                ("stored", bytes_text(account.stored_bytes)),
+                (
+                    "account documents",
+                    f"{account.document_versions}, {bytes_text(account.document_bytes)}",
+                ),
+                ("epoch", account.epoch),
+                ("wrapped keys", bytes_text(account.keys_blob_bytes)),
+            ]
+        )
+        print()
+        print_table(
+            ("client", "records", "bytes", "newest record"),
+            [
+                (c.client_id, c.records, c.stored_bytes, f"{c.head_seq} {c.head_hash}")
+                for c in account.clients
+            ],
+        )
+        for client in account.clients:
+            print(f"\nrecords of {client.client_id} by size (padded):")
+            print_table(
+                ("bytes", "records"),
+                [(size.stored_bytes, size.records) for size in client.sizes],
+            )
+    print(
+        "\nA host that is reached over a network also knows the network addresses"
+        "\nand the times of requests. It knows nothing else."
+    )
+
+
+@click.command("doctor", epilog="Example: awvault doctor")
+@options.vault_options
+@options.json_option
+@click.pass_context
+def doctor_command(ctx: click.Context, as_json: bool) -> None:
+    """Look for what is wrong on this machine, and say what to do.
+
+    Needs no passphrase. Exit status 1: something must be mended.
+    """
+    import asyncio
+
+    from awvault.cli.diagnosis import diagnose
+    from awvault.cli.output import print_json, printable
+    from awvault.service import EXIT_FAILED
+
+    checks = asyncio.run(diagnose(settings_of(ctx)))
+    if as_json:
+        print_json(checks)
+    else:
+        for check in checks:
+            print(f"{check.outcome:<4}  {check.name}: {printable(check.detail)}")
+            if check.hint:
+                print(f"      {printable(check.hint)}")
+    if any(check.outcome == "fail" for check in checks):
+        exit_with(ctx, EXIT_FAILED)

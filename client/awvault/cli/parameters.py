@@ -1,0 +1,57 @@
+"""How arguments become values."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+import click
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_CHARS_MAX: Final = 64
+_SECONDS_CHARS_MAX: Final = 32
+
+
+class TimeType(click.ParamType):
+    """A date or time in ISO 8601; microseconds since 1970. No offset: UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return `value` as microseconds."""
+        if isinstance(value, int):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value)[:_TIME_CHARS_MAX])
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return (moment - _EPOCH) // timedelta(microseconds=1)
+        except (ValueError, OverflowError):
+            self.fail(f'"{value}" is not a date or time', param, ctx)
+
+
+class SecondsType(click.ParamType):
+    """A number of seconds, not negative; microseconds."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return `value` as microseconds."""
+        from awvault.service import microseconds
+
+        if isinstance(value, int):
+            return value
+        try:
+            duration = microseconds(Decimal(str(value)[:_SECONDS_CHARS_MAX]))
+        except (InvalidOperation, ValueError):
+            self.fail(f'"{value}" is not a number of seconds', param, ctx)
+        if duration < 0:
+            self.fail(f'"{value}" is negative', param, ctx)
+        return duration
+
+
+TIME: Final = TimeType()
+SECONDS: Final = SecondsType()

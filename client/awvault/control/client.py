@@ -1,0 +1,252 @@
+"""Ask the process that holds the data directory.
+
+A small HTTP client on plain sockets: one request for each connection, both ways
+in chunks, so that an export or import of any size takes little memory here.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final, TypeVar
+
+import msgspec
+
+from awvault.control import wire
+from awvault.errors import Error
+from awvault.processes import ControlToken
+from awvault.service import (
+    AddRequest,
+    AddResult,
+    BucketInfo,
+    DoctorResult,
+    EventsRequest,
+    ExportRequest,
+    HostView,
+    ImportResult,
+    OnProgress,
+    OperationFailedError,
+    Status,
+    UsageResult,
+    VerifyResult,
+    ignore_progress,
+)
+
+CONNECT_SECONDS: Final = 5.0
+HEAD_BYTES_MAX: Final = 16 * 1024
+REFUSAL_BYTES_MAX: Final = 4096
+UPLOAD_BYTES: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+class HolderUnreachableError(Error):
+    """The process that holds the vault does not answer as it should."""
+
+
+class ControlClient:
+    """A `Service` that another process of this user performs."""
+
+    def __init__(self, *, port: int, token: ControlToken) -> None:
+        """Ask at `port` of 127.0.0.1, with the token of control.json."""
+        self._port = port
+        self._token = token
+
+    async def ping(self) -> None:
+        """Return once the other side has answered with its token accepted."""
+        await self._result("ping", bool)
+
+    async def status(self) -> Status:
+        """See `Service.status`."""
+        return await self._result("status", Status)
+
+    async def buckets(self) -> list[BucketInfo]:
+        """See `Service.buckets`."""
+        return await self._result("buckets", list[BucketInfo])
+
+    def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+        """See `Service.events`."""
+        return self._items("events", msgspec.json.encode(request))
+
+    async def add(self, request: AddRequest) -> AddResult:
+        """See `Service.add`."""
+        return await self._result("add", AddResult, msgspec.json.encode(request))
+
+    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+        """See `Service.export_lines`."""
+        return self._items("export", msgspec.json.encode(request))
+
+    async def import_lines(
+        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    ) -> ImportResult:
+        """See `Service.import_lines`."""
+        return await self._result(
+            "import", ImportResult, lines, on_progress=on_progress
+        )
+
+    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+        """See `Service.verify`."""
+        return await self._result("verify", VerifyResult, on_progress=on_progress)
+
+    async def usage(self) -> UsageResult:
+        """See `Service.usage`."""
+        return await self._result("usage", UsageResult)
+
+    async def host_view(self) -> HostView:
+        """See `Service.host_view`."""
+        return await self._result("host-view", HostView)
+
+    async def doctor(self) -> DoctorResult:
+        """See `Service.doctor`."""
+        return await self._result("doctor", DoctorResult)
+
+    async def _result(
+        self,
+        operation: str,
+        kind: type[T],
+        body: bytes | AsyncIterator[bytes] = b"",
+        *,
+        on_progress: OnProgress = ignore_progress,
+    ) -> T:
+        async with contextlib.aclosing(self._ask(operation, body)) as answer:
+            async for line in answer:
+                reply = _reply(line)
+                if reply.progress is not None:
+                    on_progress(reply.progress)
+                if reply.result:
+                    return msgspec.json.decode(reply.result, type=kind)
+        raise _cut_off()
+
+    async def _items(self, operation: str, body: bytes) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(self._ask(operation, body)) as answer:
+            async for line in answer:
+                item = wire.item_of(line)
+                if item is not None:
+                    yield item
+                elif _reply(line).result:
+                    return
+        raise _cut_off()
+
+    async def _ask(
+        self, operation: str, body: bytes | AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Send one request and yield the lines of its answer."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", self._port, limit=HEAD_BYTES_MAX
+                )
+        except (OSError, TimeoutError) as error:
+            raise HolderUnreachableError(
+                f"no answer on 127.0.0.1 port {self._port}"
+            ) from error
+        sending = asyncio.create_task(self._send(writer, operation, body))
+        try:
+            async for line in _answer_lines(reader):
+                yield line
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            raise _cut_off() from None
+        finally:
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await sending
+            writer.close()
+
+    async def _send(
+        self,
+        writer: asyncio.StreamWriter,
+        operation: str,
+        body: bytes | AsyncIterator[bytes],
+    ) -> None:
+        """Write the request while the answer is being read: it may come early."""
+        framing = (
+            f"Content-Length: {len(body)}"
+            if isinstance(body, bytes)
+            else "Transfer-Encoding: chunked"
+        )
+        head = (
+            f"POST {wire.PATH}{operation} HTTP/1.1\r\n"
+            f"Host: 127.0.0.1:{self._port}\r\n"
+            f"Authorization: Bearer {self._token.reveal()}\r\n"
+            f"{framing}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode("ascii"))
+        if isinstance(body, bytes):
+            writer.write(body)
+            await writer.drain()
+            return
+        async for part in _in_parts(body):
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+def _cut_off() -> HolderUnreachableError:
+    return HolderUnreachableError("the process that holds the vault stopped answering")
+
+
+def _reply(line: bytes) -> wire.Reply:
+    try:
+        reply = msgspec.json.decode(line, type=wire.Reply)
+    except ValueError:
+        raise _cut_off() from None
+    if reply.error is not None:
+        raise OperationFailedError(reply.error)
+    return reply
+
+
+async def _in_parts(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    async for line in lines:
+        held.append(line + b"\n")
+        size += len(line) + 1
+        if size >= UPLOAD_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+async def _answer_lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        refusal = await reader.read(REFUSAL_BYTES_MAX)
+        raise HolderUnreachableError(
+            "the process that holds the vault refused the request"
+            f" ({_printable(b' '.join(status))}: {_printable(refusal)}):"
+            " is it another version of this program?"
+        )
+    rest = b""
+    async for chunk in _chunks(reader):
+        parts = (rest + chunk).split(b"\n")
+        rest = parts.pop()
+        if len(rest) > wire.LINE_BYTES_MAX:
+            raise _cut_off()
+        for part in parts:
+            yield part
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the chunks of an HTTP/1.1 body."""
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            raise _cut_off() from None
+        if size == 0:
+            return
+        while size:
+            part = await reader.read(min(size, UPLOAD_BYTES))
+            if not part:
+                raise _cut_off()
+            size -= len(part)
+            yield part
+        await reader.readexactly(2)
+
+
+def _printable(raw: bytes) -> str:
+    text = raw.decode("ascii", "replace")
+    return "".join(c for c in text if c.isprintable())[:200]

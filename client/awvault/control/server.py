@@ -1,0 +1,244 @@
+"""The listener through which other processes of this user reach the vault.
+
+It takes requests on a port of its own on 127.0.0.1, and only with the token that
+control.json holds (0600): whoever can read that file can read the vault's files
+and this process's user's data anyway. A web page cannot: it does not know the
+token, cannot send the header without a preflight, and gets none answered.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+from aiohttp import StreamReader, web
+
+from awvault.control import wire
+from awvault.processes import ControlToken, HeldDirectory
+from awvault.service import (
+    AddRequest,
+    EventsRequest,
+    ExportRequest,
+    Failure,
+    OnProgress,
+    Progress,
+    Service,
+    describe,
+)
+
+log = logging.getLogger(__name__)
+
+PROGRESS_PAUSE_SECONDS: Final = 0.1
+WRITE_BYTES: Final = 64 * 1024
+"""Items are sent together until there are this many bytes."""
+UPLOAD_LINE_BYTES_MAX: Final = 2 * 1024 * 1024
+SHUTDOWN_SECONDS: Final = 1.0
+BACKLOG: Final = 32
+
+
+class ControlServer:
+    """Answers for a `Service`, for as long as it is started."""
+
+    def __init__(self, service: Service, held: HeldDirectory) -> None:
+        """Answer for `service`; `held` says where, once this has started."""
+        self._service = service
+        self._held = held
+        self._token = ControlToken.generate()
+        self._port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen on a free port, write control.json, and return the port."""
+        app = web.Application(client_max_size=wire.REQUEST_BYTES_MAX)
+        app.router.add_route("*", wire.PATH + "{operation}", self._handle)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            keepalive_timeout=1.0,
+            auto_decompress=False,
+        )
+        await runner.setup()
+        self._runner = runner
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(BACKLOG)
+            listener.setblocking(False)  # noqa: FBT003 - its only argument
+            await web.SockSite(runner, listener).start()
+        except BaseException:
+            listener.close()
+            await self.close()
+            raise
+        self._port = int(listener.getsockname()[1])
+        self._held.publish(port=self._port, token=self._token)
+        return self._port
+
+    async def close(self) -> None:
+        """Take no more requests, and end those that are under way."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            self._held.announce()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            answer = await self._prepare(request)
+        except (ValueError, RecursionError) as error:
+            return web.json_response({"message": str(error)}, status=400)
+        if answer is None:
+            return web.json_response({"message": "no such operation"}, status=404)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "application/x-ndjson",
+                "Cache-Control": "no-store",
+            }
+        )
+        response.force_close()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            # Whoever asked is gone; there is nobody left to tell.
+            await _Answering(response).run(answer)
+        return response
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Return the answer to a request that is not from our own client."""
+        if request.method != "POST":
+            return web.json_response({"message": "use POST"}, status=405)
+        if request.headers.get("Host") != f"127.0.0.1:{self._port}":
+            return web.json_response({"message": "wrong host"}, status=403)
+        if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+            return web.json_response({"message": "not for web pages"}, status=403)
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not self._token.matches(token):
+            return web.json_response({"message": "wrong token"}, status=403)
+        return None
+
+    async def _prepare(self, request: web.Request) -> "_Answer | None":
+        """Return what answers the request; None: there is no such operation."""
+        operation = request.match_info["operation"]
+        if operation == "import":
+            upload = _upload_lines(request.content)
+            return _Call(lambda show: self._service.import_lines(upload, show))
+        prepare = _OPERATIONS.get(operation)
+        return None if prepare is None else prepare(self._service, await request.read())
+
+
+class _Call:
+    """An operation that has one result, and perhaps progress before."""
+
+    def __init__(self, work: Callable[[OnProgress], Awaitable[object]]) -> None:
+        self.work = work
+
+
+_Answer = _Call | AsyncIterator[bytes]
+
+
+async def _pong() -> bool:
+    return True
+
+
+# Every operation but `import`, whose request is a stream.
+_OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
+    "ping": lambda _service, _: _Call(lambda _: _pong()),
+    "status": lambda service, _: _Call(lambda _: service.status()),
+    "buckets": lambda service, _: _Call(lambda _: service.buckets()),
+    "events": lambda service, body: service.events(
+        msgspec.json.decode(body, type=EventsRequest)
+    ),
+    "add": lambda service, body: _add(
+        service, msgspec.json.decode(body, type=AddRequest)
+    ),
+    "export": lambda service, body: service.export_lines(
+        msgspec.json.decode(body, type=ExportRequest)
+    ),
+    "verify": lambda service, _: _Call(service.verify),
+    "usage": lambda service, _: _Call(lambda _: service.usage()),
+    "host-view": lambda service, _: _Call(lambda _: service.host_view()),
+    "doctor": lambda service, _: _Call(lambda _: service.doctor()),
+}
+
+
+def _add(service: Service, request: AddRequest) -> _Answer:
+    return _Call(lambda _: service.add(request))
+
+
+class _Answering:
+    """Writes one answer."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+        self._progress: Progress | None = None
+
+    async def run(self, answer: _Answer) -> None:
+        """Do the work and write what comes of it, an error included."""
+        try:
+            last = (
+                await self._call(answer)
+                if isinstance(answer, _Call)
+                else await self._stream(answer)
+            )
+        except ConnectionError:
+            raise
+        except Exception as error:
+            failure = describe(error)
+            if failure is None:
+                # The detail is for the log of the process that holds the vault.
+                log.exception("control request failed")
+                failure = Failure(message="internal error, see the log of aw-server")
+            last = wire.Reply(error=failure)
+        await self._response.write(wire.reply_line(last))
+        await self._response.write_eof()
+
+    async def _call(self, call: _Call) -> wire.Reply:
+        task = asyncio.ensure_future(call.work(self._note))
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=PROGRESS_PAUSE_SECONDS)
+                if self._progress is not None:
+                    reply = wire.Reply(progress=self._progress)
+                    self._progress = None
+                    await self._response.write(wire.reply_line(reply))
+        finally:
+            # Also when whoever asked is gone: nobody wants the result.
+            task.cancel()
+            await asyncio.wait([task])
+        return wire.Reply(result=msgspec.Raw(msgspec.json.encode(task.result())))
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress
+
+    async def _stream(self, items: AsyncIterator[bytes]) -> wire.Reply:
+        held: list[bytes] = []
+        size = 0
+        async for item in items:
+            held.append(wire.item_line(item))
+            size += len(held[-1])
+            if size >= WRITE_BYTES:
+                await self._response.write(b"".join(held))
+                held, size = [], 0
+        await self._response.write(b"".join(held))
+        return wire.Reply(result=msgspec.Raw(b"null"))
+
+
+async def _upload_lines(content: StreamReader) -> AsyncIterator[bytes]:
+    """Yield the lines of an upload, each without its newline."""
+    rest = b""
+    async for chunk in content.iter_any():
+        parts = (rest + chunk).split(b"\n")
+        rest = parts.pop()
+        if len(rest) > UPLOAD_LINE_BYTES_MAX:
+            # Too long for the importer, which will say so.
+            yield rest[:UPLOAD_LINE_BYTES_MAX]
+            return
+        for part in parts:
+            yield part
+    if rest:
+        yield rest

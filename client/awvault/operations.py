@@ -1,0 +1,272 @@
+"""Every operation of `awvault`, on a vault that this process has open."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from awserver.storage.sqlite.database import Database
+from awserver.storage.sqlite.logs import SqliteLogStore
+
+from awvault import tables
+from awvault.columns.table import PAIR, EventTable
+from awvault.errors import BucketNotFoundError, Error
+from awvault.opening import PRODUCT, Composition, open_vault
+from awvault.passphrases import (
+    FoundPassphrase,
+    Source,
+    describe_generated,
+    find_passphrase,
+)
+from awvault.processes import DataDirectory
+from awvault.service import (
+    AddRequest,
+    AddResult,
+    BucketInfo,
+    EventsRequest,
+    ExportRequest,
+    ImportResult,
+    OnProgress,
+    ServerStatus,
+    Status,
+    StoreService,
+    VerifyResult,
+)
+from awvault.settings import Settings, prepare_data_dir
+from awvault.store_service import DatabaseService
+from awvault.terminals import find_terminal
+from awvault.transfer.exporting import export_lines, rows_of
+from awvault.transfer.importing import Importer
+from awvault.transfer.lines import event_fields, timestamp
+from awvault.vault import NewRows
+from awvault.verifying import verify
+
+if TYPE_CHECKING:
+    from awvault.vault import Vault
+
+PAGE_EVENTS: Final = 4_096
+CLIENT_NAME: Final = "awvault"
+"""What buckets made by `awvault add` name as their client."""
+
+
+class VaultService(DatabaseService):
+    """A `Service` on an open vault."""
+
+    def __init__(
+        self,
+        vault: "Vault",
+        settings: Settings,
+        found: FoundPassphrase,
+        *,
+        server_url: str | None = None,
+    ) -> None:
+        """Answer for `vault`; `server_url`: where this process is aw-server."""
+        super().__init__(vault.database)
+        self._vault = vault
+        self._data_dir = settings.data_dir
+        self._passphrase_source = found.source
+        self._passphrase_path = found.path
+        self._server = None
+        if server_url is not None:
+            started = time.time_ns() // 1_000_000_000 * 1_000_000
+            self._server = ServerStatus(
+                pid=os.getpid(), started=timestamp(started), url=server_url
+            )
+
+    async def status(self) -> Status:
+        """See `Service.status`."""
+        await self._vault.settle()
+        facts = self._vault.facts()
+        usage = await self.usage()
+        source = self._passphrase_source
+        path = self._passphrase_path
+        infos = await self.buckets()
+        return Status(
+            data_dir=str(self._data_dir),
+            account_id=facts.account_id,
+            client_id=facts.client_id,
+            client_number=facts.client_number,
+            epoch=facts.epoch,
+            document_version=usage.documents,
+            buckets=facts.buckets,
+            events=sum(info.events for info in infos),
+            records=facts.records,
+            journal_rows=facts.journal_rows,
+            journal_events=facts.journal_events,
+            stored_bytes=usage.stored_bytes,
+            passphrase_source=source.value,
+            machine_holds_passphrase=source in {Source.FILE, Source.GENERATED_FILE},
+            passphrase_file=None if path is None else str(path),
+            server=self._server,
+        )
+
+    async def buckets(self) -> list[BucketInfo]:
+        """See `Service.buckets`."""
+        vault = self._vault
+        await vault.settle()
+        found = []
+        for bucket_id, bucket in sorted(vault.buckets().items()):
+            updated = vault.last_updated(bucket_id)
+            found.append(
+                BucketInfo(
+                    id=bucket_id,
+                    type=bucket.type,
+                    client=bucket.client,
+                    hostname=bucket.hostname,
+                    created=bucket.created.isoformat().replace("+00:00", "Z"),
+                    last_updated=None if updated is None else timestamp(updated),
+                    events=vault.count(bucket_id),
+                )
+            )
+        return found
+
+    async def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+        """See `Service.events`."""
+        table = await self._vault.read_async(
+            request.bucket, start=request.start, end=request.end, limit=request.limit
+        )
+        for at in range(0, len(table), PAGE_EVENTS):
+            page = table.take(slice(at, at + PAGE_EVENTS))
+            for item in await asyncio.to_thread(_event_items, page):
+                yield item
+
+    async def add(self, request: AddRequest) -> AddResult:
+        """See `Service.add`."""
+        created = False
+        if request.bucket_type is not None:
+            created = await self._vault.create_bucket(
+                request.bucket,
+                type=request.bucket_type,
+                client=CLIENT_NAME,
+                hostname=socket.gethostname(),
+            )
+        start = time.time_ns() // 1_000 if request.start is None else request.start
+        try:
+            ids = await self._vault.insert_rows(
+                request.bucket,
+                NewRows(
+                    starts=[start],
+                    durations=[-1 if request.duration is None else request.duration],
+                    texts=[request.data.encode("utf-8", "surrogatepass")],
+                ),
+            )
+        except BucketNotFoundError as error:
+            raise BucketMissingError(str(error)) from error
+        return AddResult(
+            id=ids[0],
+            bucket=request.bucket,
+            bucket_created=created,
+            timestamp=timestamp(start),
+        )
+
+    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+        """See `Service.export_lines`."""
+        return export_lines(self._vault, request.buckets)
+
+    async def import_lines(
+        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    ) -> ImportResult:
+        """See `Service.import_lines`."""
+        return await Importer(self._vault, on_progress).run(lines)
+
+    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+        """See `Service.verify`."""
+        await self._vault.settle()
+        return await verify(
+            self._vault.database, self._vault.store, self._vault.keys, on_progress
+        )
+
+
+class BucketMissingError(Error):
+    """`add` names a bucket that is not there, and no type to make it with."""
+
+    hint = "name its type with --type to make it; `awvault buckets` lists what is there"
+
+
+class VaultExistsError(Error):
+    """`init` finds a vault."""
+
+    hint = "use it, or name another directory with --data-dir"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeVault:
+    """What `init` made."""
+
+    data_dir: str
+    account_id: str
+    client_id: str
+    # What the person must be told.
+    notes: list[str]
+
+
+async def init(settings: Settings, *, composition: Composition = PRODUCT) -> MadeVault:
+    """Make a vault. Raises `VaultExistsError` where there is one."""
+    directory = DataDirectory(settings.data_dir)
+    if directory.has_vault():
+        raise VaultExistsError(f'there is a vault in "{settings.data_dir}" already')
+    prepare_data_dir(settings)
+    with directory.acquire():
+        if directory.has_vault():
+            raise VaultExistsError(f'there is a vault in "{settings.data_dir}" already')
+        found = find_passphrase(settings, vault_exists=False, terminal=find_terminal())
+        notes = describe_generated(found.path) if found.generated and found.path else []
+        vault = await open_vault(directory, found.passphrase, composition)
+        try:
+            facts = vault.facts()
+        finally:
+            await vault.close()
+    return MadeVault(
+        data_dir=str(settings.data_dir),
+        account_id=facts.account_id,
+        client_id=facts.client_id,
+        notes=notes,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    settings: Settings, directory: DataDirectory, *, composition: Composition = PRODUCT
+) -> AsyncIterator[VaultService]:
+    """Open the vault in a directory that the caller holds, with its passphrase."""
+    found = find_passphrase(settings, vault_exists=True, terminal=find_terminal())
+    vault = await open_vault(directory, found.passphrase, composition)
+    try:
+        yield VaultService(vault, settings, found)
+    finally:
+        await vault.close()
+
+
+@contextlib.asynccontextmanager
+async def open_store(directory: DataDirectory) -> AsyncIterator[StoreService]:
+    """Open the database of a directory that the caller holds, without a key."""
+    database = await asyncio.to_thread(Database.open, directory.database, create=False)
+    try:
+        await asyncio.to_thread(_migrate, database)
+        yield DatabaseService(database)
+    finally:
+        await database.close()
+
+
+def _migrate(database: Database) -> None:
+    database.migrate("host", SqliteLogStore.MIGRATIONS)
+    tables.migrate(database)
+
+
+def _event_items(table: EventTable) -> list[bytes]:
+    return [
+        b"{%s}"
+        % event_fields(
+            event_id=event_id,
+            start=start,
+            duration=duration,
+            pair=bool(flags & PAIR),
+            stored_at=stored_at,
+            text=table.texts[data],
+        )
+        for event_id, start, duration, flags, stored_at, data in rows_of(table)
+    ]

@@ -1,0 +1,363 @@
+"""Every operation of `awvault`, as one async object.
+
+`Service` has two implementations that answer alike: `VaultService` works in this
+process on an open vault, and `ControlClient` asks the process that holds the data
+directory. Requests and answers are the types below; they are also what travels
+between the two processes (control.py).
+"""
+
+from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+from typing import Final, Protocol
+
+import msgspec
+
+from awvault import errors
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNREACHABLE: Final = 3
+EXIT_INTEGRITY: Final = 4
+
+EVENTS_LIMIT_MAX: Final = 1_000_000_000
+"""More events than a vault holds; a larger number is a mistake."""
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of everything that an operation takes or gives."""
+
+
+class Progress(Message):
+    """How far a long operation is."""
+
+    phase: str
+    done: int
+    # None: not known beforehand.
+    total: int | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(_progress: Progress) -> None:
+    """Take progress that nobody watches."""
+
+
+class ServerStatus(Message):
+    """The running aw-server that holds the vault."""
+
+    pid: int
+    started: str
+    url: str
+
+
+class Status(Message):
+    """What is here and in what state."""
+
+    data_dir: str
+    account_id: str
+    client_id: str
+    client_number: int
+    epoch: int
+    document_version: int
+    buckets: int
+    events: int
+    records: int
+    # The sealed tail that is not yet in a record.
+    journal_rows: int
+    journal_events: int
+    stored_bytes: int
+    # Where the passphrase of this run came from.
+    passphrase_source: str
+    # True: a file on this machine opens the vault, so the sealing protects copies
+    # of the data directory and not this machine.
+    machine_holds_passphrase: bool
+    passphrase_file: str | None
+    server: ServerStatus | None
+
+
+class BucketInfo(Message):
+    """One bucket."""
+
+    id: str
+    type: str
+    client: str
+    hostname: str
+    created: str
+    # The end of the newest event. None: it has none.
+    last_updated: str | None
+    events: int
+
+
+class EventsRequest(Message):
+    """Which events of a bucket. Times in microseconds since 1970, UTC."""
+
+    bucket: str
+    start: int | None = None
+    end: int | None = None
+    # The newest so many. None: all.
+    limit: int | None = None
+
+
+class AddRequest(Message):
+    """One event to store."""
+
+    bucket: str
+    # A JSON object, as text.
+    data: str
+    # Microseconds since 1970, UTC. None: now.
+    start: int | None = None
+    # Microseconds. None: an event without an end.
+    duration: int | None = None
+    # Make the bucket with this type if it is missing. None: it must exist.
+    bucket_type: str | None = None
+
+
+class AddResult(Message):
+    """What was stored."""
+
+    id: int
+    bucket: str
+    bucket_created: bool
+    timestamp: str
+
+
+class ExportRequest(Message):
+    """Which buckets. Empty: all."""
+
+    buckets: list[str] = []
+
+
+class ImportResult(Message):
+    """What an import did."""
+
+    buckets_created: int
+    events_added: int
+    # Events that were here already.
+    events_present: int
+
+
+class Finding(Message):
+    """Something that verify found wrong."""
+
+    # A dotted place, such as "record 5f3a… seq 12".
+    where: str
+    problem: str
+
+
+class VerifyResult(Message):
+    """How much was checked, and what was wrong."""
+
+    documents: int
+    records: int
+    signatures: int
+    chain_links: int
+    events: int
+    journal_rows: int
+    journal_events: int
+    index_rows: int
+    findings: list[Finding]
+
+
+class ClientUsage(Message):
+    """One client's log."""
+
+    client_id: str
+    records: int
+    stored_bytes: int
+
+
+class UsageResult(Message):
+    """What the vault takes."""
+
+    records: int
+    stored_bytes: int
+    documents: int
+    journal_rows: int
+    journal_bytes: int
+    index_rows: int
+    index_bytes: int
+    # The database with its write-ahead log, as the file system counts.
+    file_bytes: int
+    free_bytes: int
+    clients: list[ClientUsage]
+
+
+class HostRecordSize(Message):
+    """How many records have a size. Sizes are padded."""
+
+    stored_bytes: int
+    records: int
+
+
+class HostClientView(Message):
+    """One client, as a host knows it."""
+
+    client_id: str
+    records: int
+    stored_bytes: int
+    head_seq: int
+    head_hash: str
+    sizes: list[HostRecordSize]
+
+
+class HostAccountView(Message):
+    """One account, as a host knows it."""
+
+    account_id: str
+    username: str
+    entries: int
+    stored_bytes: int
+    document_versions: int
+    document_bytes: int
+    keys_blob_bytes: int
+    epoch: int
+    clients: list[HostClientView]
+
+
+class HostView(Message):
+    """Everything that a host of this store would know from its tables."""
+
+    accounts: list[HostAccountView]
+
+
+class Check(Message):
+    """One thing that doctor looked at."""
+
+    name: str
+    # "ok", "warn" or "fail".
+    outcome: str
+    detail: str
+    # What to do about it. Empty when ok.
+    hint: str = ""
+
+
+class DoctorResult(Message):
+    """What the process that holds the database can say of its health."""
+
+    checks: list[Check]
+
+
+class StoreService(Protocol):
+    """What needs the database and no key."""
+
+    async def usage(self) -> UsageResult:
+        """Count records and bytes."""
+
+    async def host_view(self) -> HostView:
+        """Say what a host of this store would know."""
+
+    async def doctor(self) -> DoctorResult:
+        """Check what only the holder of the database can check."""
+
+
+class Service(StoreService, Protocol):
+    """Every operation. Each raises `awvault.errors.Error` when it cannot."""
+
+    async def status(self) -> Status:
+        """Say what is here and in what state."""
+
+    async def buckets(self) -> list[BucketInfo]:
+        """List the buckets, by id."""
+
+    def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+        """Yield events, newest first, each one JSON object without a newline."""
+
+    async def add(self, request: AddRequest) -> AddResult:
+        """Store one event; it is on disk when this returns."""
+
+    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+        """Yield the lines of an export, each without its newline."""
+
+    async def import_lines(
+        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    ) -> ImportResult:
+        """Add what an export holds and is not here. Twice adds nothing more."""
+
+    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+        """Open everything there is, and say what was wrong."""
+
+
+class Failure(Message):
+    """An error as a person reads it, and the exit status it stands for."""
+
+    message: str
+    hints: list[str] = []
+    exit_status: int = EXIT_FAILED
+
+
+class OperationFailedError(errors.Error):
+    """An operation failed in the process that holds the vault."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def describe(error: Exception) -> Failure | None:
+    """Return what to tell a person, or None for an error nobody foresaw."""
+    if isinstance(error, OperationFailedError):
+        return error.failure
+    if not isinstance(error, errors.Error) and not _is_server_error(error):
+        return None
+    hint = getattr(error, "hint", None)
+    return Failure(
+        message=str(error),
+        hints=[hint] if isinstance(hint, str) and hint else _hints(error),
+        exit_status=_exit_status(error),
+    )
+
+
+_LOCKED_HINT: Final = (
+    "if that process hangs, end it: the lock goes with it, and nothing that it"
+    " acknowledged is lost"
+)
+
+
+def _is_server_error(error: Exception) -> bool:
+    # Imported here: a client of a running server need not load the store.
+    from awserver.errors import ServerError
+
+    return isinstance(error, ServerError)
+
+
+def _exit_status(error: Exception) -> int:
+    if isinstance(error, errors.IntegrityError):
+        return EXIT_INTEGRITY
+    if isinstance(error, errors.TransportError):
+        return EXIT_UNREACHABLE
+    return EXIT_FAILED
+
+
+def _hints(error: Exception) -> list[str]:
+    match error:
+        case errors.WrongPassphraseError():
+            return ["`awvault doctor` says which passphrase file is used, if any"]
+        case errors.VaultLockedError():
+            return [_LOCKED_HINT]
+        case errors.BucketNotFoundError():
+            return ["`awvault buckets` lists them"]
+        case errors.IntegrityError():
+            return ["`awvault verify` names every place that is damaged"]
+        case _:
+            return []
+
+
+def seconds(microseconds: int) -> str:
+    """Return microseconds as exact seconds, for JSON: 1500000 is "1.5"."""
+    whole, part = divmod(microseconds, 1_000_000)
+    if not part:
+        return f"{whole}.0"
+    return f"{whole}.{part:06d}".rstrip("0")
+
+
+def microseconds(value: Decimal) -> int:
+    """Return seconds as microseconds, rounded to the nearest.
+
+    Raises ValueError if it is not finite, or beyond what 64 bits hold.
+    """
+    # The exponent first: int(Decimal("1e999999999")) would fill the memory.
+    if not value.is_finite() or value.adjusted() > 12:
+        raise ValueError(f"{value:.3g} is not a number of seconds")
+    return int((value * 1_000_000).to_integral_value())

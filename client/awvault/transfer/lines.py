@@ -1,0 +1,234 @@
+"""Our own export format: JSON lines, one bucket or event each.
+
+    {"format":"awvault-lines","version":1}
+    {"bucket":{"id":…,"type":…,"client":…,"hostname":…,"created":…,"data":{…}}}
+    {"event":{"bucket":…,"id":…,"timestamp":…,"duration":12.5,"data":{…}}}
+    {"end":{"buckets":1,"events":1}}
+
+The last line tells a whole file from one that was cut off. A bucket comes before
+its events. `duration` is in seconds, exact to the microsecond, or null for an
+event without an end; `pair` is true where start and end were sent as a pair;
+`stored_at` is there where the event has one. The `id` is the event's number in
+the vault that wrote the file; an import gives its own.
+docs/reference/cli.md, "The export format", has the last word.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from awvault.errors import InvalidInputError
+from awvault.service import microseconds, seconds
+
+FORMAT: Final = "awvault-lines"
+VERSION: Final = 1
+LINE_BYTES_MAX: Final = 1024 * 1024
+"""The data of one event is at most 256 KiB; escapes can lengthen it."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first line."""
+
+    format: str
+    version: int
+
+
+class BucketLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One bucket, without its events."""
+
+    id: str
+    type: str
+    client: str = ""
+    hostname: str = ""
+    created: datetime | None = None
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One event."""
+
+    bucket: str
+    timestamp: datetime
+    data: msgspec.Raw
+    id: int | None = None
+    duration: Decimal | None = None
+    pair: bool = False
+    stored_at: datetime | None = None
+
+    def start_us(self) -> int:
+        """Return the start in microseconds since 1970, UTC."""
+        return to_microseconds(self.timestamp, field="timestamp")
+
+    def duration_us(self) -> int:
+        """Return the duration in microseconds; -1: none."""
+        if self.duration is None:
+            return -1
+        try:
+            duration = microseconds(self.duration)
+        except ValueError as error:
+            raise InvalidInputError("duration", str(error)) from None
+        if duration < 0:
+            raise InvalidInputError("duration", "must not be negative")
+        return duration
+
+
+class EndLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The last line: how many lines came before it."""
+
+    buckets: int
+    events: int
+
+
+Line = Header | BucketLine | EventLine | EndLine
+
+
+class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Any line but the header: exactly one of these."""
+
+    bucket: BucketLine | None = None
+    event: EventLine | None = None
+    end: EndLine | None = None
+
+
+_TAGGED: Final = msgspec.json.Decoder(_Tagged)
+_HEADER: Final = msgspec.json.Decoder(Header)
+
+
+def encode_header() -> bytes:
+    """Return the first line."""
+    return msgspec.json.encode(Header(FORMAT, VERSION))
+
+
+def encode_bucket(line: BucketLine) -> bytes:
+    """Return a bucket's line."""
+    return b'{"bucket":%s}' % msgspec.json.encode(line)
+
+
+def encode_event(
+    *,
+    bucket: bytes,
+    event_id: int,
+    start: int,
+    duration: int,
+    pair: bool,
+    stored_at: int,
+    text: bytes,
+) -> bytes:
+    """Return an event's line. `bucket` is its id as JSON, `text` its data.
+
+    Times in microseconds; a duration or stored_at of -1 means none.
+    """
+    return b'{"event":{"bucket":%s,%s}}' % (
+        bucket,
+        event_fields(
+            event_id=event_id,
+            start=start,
+            duration=duration,
+            pair=pair,
+            stored_at=stored_at,
+            text=text,
+        ),
+    )
+
+
+def event_fields(
+    *,
+    event_id: int,
+    start: int,
+    duration: int,
+    pair: bool,
+    stored_at: int,
+    text: bytes,
+) -> bytes:
+    """Return the fields of an event as the inside of a JSON object."""
+    return b'"id":%d,"timestamp":"%s","duration":%s,%s%s"data":%s' % (
+        event_id,
+        timestamp(start).encode("ascii"),
+        b"null" if duration < 0 else seconds(duration).encode("ascii"),
+        b'"pair":true,' if pair else b"",
+        b""
+        if stored_at < 0
+        else b'"stored_at":"%s",' % timestamp(stored_at).encode("ascii"),
+        text,
+    )
+
+
+def encode_end(*, buckets: int, events: int) -> bytes:
+    """Return the last line."""
+    return b'{"end":%s}' % msgspec.json.encode(EndLine(buckets=buckets, events=events))
+
+
+def decode_header(line: bytes) -> None:
+    """Raise `InvalidInputError` unless `line` is the first line of an export."""
+    try:
+        header = _HEADER.decode(line)
+    except ValueError:
+        raise InvalidInputError(
+            "header", "the first line is not that of an awvault export"
+        ) from None
+    if header.format != FORMAT:
+        raise InvalidInputError(
+            "format", f'the file is "{header.format[:40]}", not "{FORMAT}"'
+        )
+    if header.version != VERSION:
+        raise InvalidInputError(
+            "version",
+            f"the file has version {header.version}, this program reads {VERSION}",
+        )
+
+
+def decode_line(line: bytes) -> BucketLine | EventLine | EndLine:
+    """Return what a line after the first holds, or raise `InvalidInputError`."""
+    if len(line) > LINE_BYTES_MAX:
+        raise InvalidInputError(
+            "line", f"has {len(line)} bytes, at most {LINE_BYTES_MAX} are read"
+        )
+    try:
+        tagged = _decode(line)
+    except (ValueError, RecursionError) as error:
+        # A message of msgspec names the field, and no value.
+        raise InvalidInputError("line", str(error)) from None
+    found = [x for x in (tagged.bucket, tagged.event, tagged.end) if x is not None]
+    if len(found) != 1:
+        raise InvalidInputError("line", "must hold one of bucket, event, end")
+    return found[0]
+
+
+def _decode(line: bytes) -> _Tagged:
+    try:
+        return _TAGGED.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # A lone surrogate, "\\ud83d", is valid in JSON text, and titles have
+        # them. msgspec refuses it; the standard library keeps it. Only the data
+        # of an event may hold one, so only that goes the other way.
+        plain = json.loads(line)
+        event = plain.get("event") if isinstance(plain, dict) else None
+        if not isinstance(event, dict) or "data" not in event:
+            raise
+        text = json.dumps(event["data"], separators=(",", ":"), allow_nan=False)
+        rest = _TAGGED.decode(json.dumps(plain | {"event": event | {"data": {}}}))
+        if rest.event is None:
+            raise
+        data = msgspec.Raw(text.encode("ascii"))
+        return _Tagged(event=msgspec.structs.replace(rest.event, data=data))
+
+
+def to_microseconds(value: datetime, *, field: str) -> int:
+    """Return an aware time as microseconds since 1970, UTC."""
+    if value.tzinfo is None:
+        raise InvalidInputError(field, "must name its offset from UTC")
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def timestamp(value: int) -> str:
+    """Return microseconds since 1970 as RFC 3339, UTC."""
+    moment = _EPOCH + timedelta(microseconds=value)
+    return moment.isoformat().replace("+00:00", "Z")
