@@ -134,7 +134,7 @@ def _passphrase_file(settings: Settings) -> Check:
         return Check(
             name=name,
             outcome="ok",
-            detail="none: the passphrase comes from the keyring or a prompt",
+            detail=f"no {path}: the passphrase comes from the keyring or a prompt",
         )
     try:
         check_private(path, path.stat())

@@ -10,10 +10,17 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Final
 
-from awserver.records import HEADER_BYTES, SIGNATURE_BYTES, AccountId, ClientId, Head, Seq
 from awserver.storage.sqlite.database import Database
 from awserver.storage.sqlite.logs import SqliteLogStore
 
+from awserver.records import (
+    HEADER_BYTES,
+    SIGNATURE_BYTES,
+    AccountId,
+    ClientId,
+    Head,
+    Seq,
+)
 from awvault import tables
 from awvault.protocol.document import AccountDocument
 from awvault.service import (

@@ -83,10 +83,8 @@ def _print_host_view(view: "HostView") -> None:
                 ("username", account.username),
                 ("entries", f"{account.entries} sealed records"),
                 ("stored", bytes_text(account.stored_bytes)),
-                (
-                    "account documents",
-                    f"{account.document_versions}, {bytes_text(account.document_bytes)}",
-                ),
+                ("account documents", account.document_versions),
+                ("their size", bytes_text(account.document_bytes)),
                 ("epoch", account.epoch),
                 ("wrapped keys", bytes_text(account.keys_blob_bytes)),
             ]

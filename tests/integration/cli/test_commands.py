@@ -1,0 +1,461 @@
+"""Every command of awvault, with aw-server running and without."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.harness import DEADLINE_SECONDS, Dialog, Machine
+
+
+def test_add_and_events(vault: Machine) -> None:
+    """What is added comes back, newest first, with its time and duration."""
+    vault.ok("add", "notes", '{"text": "one"}', "--type", "note", "--timestamp",
+             "2026-01-02T03:04:05.000006+01:00", "--duration", "1.5")  # fmt: skip
+    vault.ok("add", "notes", "-", "--timestamp", "2026-01-02", stdin='{"text": "two"}')
+
+    events = vault.ok("events", "notes", "--json").json()
+
+    assert [(e["timestamp"], e["duration"], e["data"]) for e in events] == [
+        ("2026-01-02T02:04:05.000006Z", 1.5, {"text": "one"}),
+        ("2026-01-02T00:00:00Z", None, {"text": "two"}),
+    ]
+    shown = vault.ok("events", "notes", "--limit", "1").out
+    assert "1.500 s" in shown
+    assert '{"text": "one"}' in shown
+    assert "two" not in shown
+
+
+def test_events_of_a_range(vault: Machine) -> None:
+    """--start and --end choose by time, --limit keeps the newest."""
+    vault.ok("add", "notes", "{}", "--type", "note", "--timestamp", "2026-01-01")
+    for day in range(2, 6):
+        vault.ok("add", "notes", "{}", "--timestamp", f"2026-01-0{day}T12:00:00Z")
+
+    def days(*options: str) -> list[str]:
+        events = vault.ok("events", "notes", "--json", *options).json()
+        return [event["timestamp"][8:10] for event in events]
+
+    assert days() == ["05", "04", "03", "02", "01"]
+    assert days("--start", "2026-01-03", "--end", "2026-01-04T12:00") == ["04", "03"]
+    assert days("--limit", "2") == ["05", "04"]
+    assert days("--limit", "0") == []
+
+
+def test_buckets(vault: Machine) -> None:
+    """The list says what each bucket is, and how many events it has."""
+    assert vault.ok("buckets", "--json").json() == []
+    vault.ok("add", "notes", "{}", "--type", "note", "--timestamp", "2026-01-01",
+             "--duration", "60")  # fmt: skip
+
+    (bucket,) = vault.ok("buckets", "--json").json()
+
+    assert (bucket["id"], bucket["type"], bucket["events"]) == ("notes", "note", 1)
+    assert bucket["last_updated"] == "2026-01-01T00:01:00Z"
+    assert "notes" in vault.ok("buckets").out
+
+
+def test_status(vault: Machine, request: pytest.FixtureRequest) -> None:
+    """It says that this machine holds its own passphrase, and who serves."""
+    vault.ok("add", "notes", "{}", "--type", "note")
+
+    status = vault.ok("status", "--json").json()
+
+    assert status["data_dir"] == str(vault.data_dir)
+    assert (status["buckets"], status["events"]) == (1, 1)
+    assert status["machine_holds_passphrase"] is True
+    assert status["passphrase_file"] == str(vault.generated_files[0])
+    running = "through" in request.node.callspec.id
+    assert (status["server"] is not None) is running
+    shown = vault.ok("status").out
+    assert "not this machine" in shown
+    assert len(status["account_id"]) == 32
+
+
+def test_verify(vault: Machine) -> None:
+    """It counts what it opened, and finds nothing wrong."""
+    for text in ("one", "two"):
+        vault.ok("add", "notes", json.dumps({"text": text}), "--type", "note")
+
+    result = vault.ok("verify", "--json").json()
+
+    assert result["findings"] == []
+    assert result["documents"] == 1
+    assert result["events"] + result["journal_events"] == 2
+    assert "journal rows opened" in vault.ok("verify").out
+
+
+def test_usage_and_host_view(vault: Machine) -> None:
+    """Sizes and counts; and what a host knows holds nothing of the events."""
+    vault.ok("add", "canary-bucket", '{"text": "canary-text"}', "--type", "canary-type")
+
+    usage = vault.ok("usage", "--json").json()
+    view = vault.ok("host-view", "--json")
+
+    assert usage["documents"] == 1
+    assert usage["journal_rows"] >= 1
+    assert usage["file_bytes"] > 0
+    (account,) = view.json()["accounts"]
+    assert account["username"] == "local"
+    assert account["entries"] == usage["records"]
+    for shown in (view.out, vault.ok("host-view").out, vault.ok("usage").out):
+        assert "canary" not in shown
+
+
+def test_doctor(vault: Machine) -> None:
+    """Every check has an outcome, and a healthy machine has no failure."""
+    checks = vault.ok("doctor", "--json").json()
+
+    outcomes = {check["name"]: check["outcome"] for check in checks}
+    assert "fail" not in outcomes.values(), checks
+    assert {"data directory", "files", "clock", "database", "journal"} <= set(outcomes)
+
+    vault.data_dir.chmod(0o755)
+    (found,) = [
+        check
+        for check in vault.ok("doctor", "--json").json()
+        if check["name"] == "data directory"
+    ]
+    assert (found["outcome"], found["hint"]) == ("warn", f"chmod 700 {vault.data_dir}")
+
+
+def test_doctor_fails_where_something_must_be_mended(vault: Machine) -> None:
+    """A passphrase file that others can read is one such thing."""
+    vault.generated_files[0].chmod(0o644)
+
+    done = vault.awvault("doctor")
+
+    assert done.status == 1
+    assert "fail  passphrase file" in done.out
+    assert "chmod 600" in done.out
+
+
+def test_export_and_import_into_a_fresh_vault(vault: Machine, tmp_path: Path) -> None:
+    """The events are equal, their buckets too; twice adds nothing."""
+    for at, data in enumerate(
+        [
+            '{"b": 1, "a": [1.5, "\\ud83d", "ü"]}',
+            "{}",
+            "{}",
+            '{"n": 12345678901234567890}',
+        ]
+    ):
+        vault.ok("add", "notes", data, "--type", "note", "--timestamp",
+                 f"2026-01-01T00:00:0{at // 2}", *(["--duration", "0.25"] * (at % 2)))  # fmt: skip
+    vault.ok("add", "notes", "{}", "--timestamp", "2026-01-01T00:00:01",
+             "--duration", "0.25")  # fmt: skip
+    vault.ok("add", "more", "{}", "--type", "other")
+    file = tmp_path / "export.jsonl"
+    vault.ok("export", "--output", file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (tmp_path / "other").mkdir()
+    other = Machine(tmp_path / "other")
+    other.ok("init")
+
+    first = other.ok("import", file, "--json").json()
+    second = other.ok("import", "-", "--json", stdin=file.read_bytes()).json()
+
+    assert first == {"buckets_created": 2, "events_added": 6, "events_present": 0}
+    assert second == {"buckets_created": 0, "events_added": 0, "events_present": 6}
+    for bucket in ("notes", "more"):
+        assert without_ids(other, bucket) == without_ids(vault, bucket)
+    theirs, ours = other.ok("buckets", "--json"), vault.ok("buckets", "--json")
+    assert theirs.json() == ours.json()
+    assert export_lines(other) == export_lines(vault)
+
+
+def without_ids(machine: Machine, bucket: str) -> list[object]:
+    events = machine.ok("events", bucket, "--json").json()
+    return [{k: v for k, v in event.items() if k != "id"} for event in events]
+
+
+def export_lines(machine: Machine) -> list[object]:
+    found = []
+    for line in machine.ok("export").out.splitlines():
+        decoded = json.loads(line)
+        decoded.get("event", {}).pop("id", None)
+        found.append(decoded)
+    return found
+
+
+def test_an_export_of_one_bucket(vault: Machine) -> None:
+    """--bucket chooses; a bucket that is not there fails before any output."""
+    vault.ok("add", "one", "{}", "--type", "note")
+    vault.ok("add", "two", "{}", "--type", "note")
+
+    lines = [
+        json.loads(line)
+        for line in vault.ok("export", "--bucket", "two").out.splitlines()
+    ]
+
+    assert [list(line) for line in lines] == [
+        ["format", "version"], ["bucket"], ["event"], ["end"],
+    ]  # fmt: skip
+    done = vault.awvault("export", "--bucket", "three")
+    assert (done.status, done.out) == (1, "")
+    assert '"three"' in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(lambda x: x[:-1], "cut off", id="cut-off"),
+        pytest.param(
+            lambda x: [b'{"format":"x","version":1}'], "awvault-lines", id="x"
+        ),
+        pytest.param(lambda x: [b"hello"], "first line", id="no-header"),
+        pytest.param(lambda x: [*x[:2], *x[3:]], "counts", id="missing-line"),
+        pytest.param(lambda x: [*x[:2], b"{", *x[2:]], "line 3", id="broken-line"),
+        pytest.param(lambda x: [*x, x[-1]], "after the end", id="two-ends"),
+        pytest.param(
+            lambda x: [*x[:2], x[2].replace(b"null", b"-1"), *x[3:]],
+            "negative",
+            id="negative-duration",
+        ),
+        pytest.param(
+            lambda x: [*x[:2], x[2].replace(b"null", b"1e999999999"), *x[3:]],
+            "duration",
+            id="endless-duration",
+        ),
+        pytest.param(lambda x: [x[0], *x[2:]], "notes", id="no-bucket"),
+        pytest.param(lambda _: [], "empty", id="empty"),
+    ],
+)
+def test_a_wrong_import_names_its_line(
+    machine: Machine, change: object, says: str
+) -> None:
+    """Exit 1; what was stored before stays as it was."""
+    machine.ok("init")
+    machine.ok("add", "notes", "{}", "--type", "note")
+    lines = machine.ok("export").out.encode().splitlines()
+    assert callable(change)
+    changed = [line.replace(b"notes", b"fresh") for line in change(lines)]
+
+    done = machine.awvault("import", "-", stdin=b"\n".join(changed))
+
+    assert done.status == 1
+    assert says.replace("notes", "fresh") in done.err
+    assert len(machine.ok("events", "notes", "--json").json()) == 1
+
+
+def test_errors_and_their_exit_statuses(vault: Machine) -> None:
+    """One line of error, a hint where one helps, nothing on standard output."""
+    for arguments, status, says in (
+        (("events", "nowhere"), 1, '"nowhere"'),
+        (("add", "nowhere", "{}"), 1, "--type"),
+        (("add", "notes", "[1]", "--type", "note"), 1, "object"),
+        (("add", "notes", '{"a": NaN}', "--type", "note"), 1, ""),
+        (("add", "notes", "{}", "--timestamp", "yesterday"), 2, "yesterday"),
+        (("add", "notes", "{}", "--duration", "-1"), 2, "negative"),
+        (("frobnicate",), 2, "frobnicate"),
+        (("events",), 2, "BUCKET"),
+        (("import", "/nowhere/file"), 1, "/nowhere/file"),
+        (("init",), 1, "already"),
+    ):
+        done = vault.awvault(*arguments)
+        assert (done.status, done.out) == (status, ""), (arguments, done)
+        assert done.err.startswith("awvault: error: ")
+        assert says in done.err
+        assert "Traceback" not in done.err
+
+
+def test_commands_need_a_vault(machine: Machine) -> None:
+    """Only init and aw-server make one."""
+    for command in (["status"], ["buckets"], ["verify"], ["usage"], ["host-view"]):
+        done = machine.awvault(*command)
+        assert done.status == 1
+        assert "there is no vault" in done.err
+        assert "awvault init" in done.err
+    assert not machine.data_dir.exists()
+
+
+def test_usage_host_view_and_doctor_need_no_passphrase(machine: Machine) -> None:
+    """They read the store's tables and the file system, and no key."""
+    machine.ok("init")
+    machine.generated_files[0].unlink()
+
+    for command in ("usage", "host-view", "doctor"):
+        assert machine.awvault(command).status == 0
+    assert machine.awvault("status").status == 1
+
+
+def test_an_unknown_setting_is_an_error(machine: Machine) -> None:
+    """In the file as in the environment; the message names it."""
+    machine.config_dir.mkdir(parents=True)
+    config = machine.config_dir / "config.toml"
+    config.write_text("prot = 5600\n")
+    done = machine.awvault("status")
+    assert done.status == 1
+    assert 'unknown key "prot"' in done.err
+
+    config.unlink()
+    done = machine.run("awvault", "status", environment={"AWVAULT_PROT": "1"})
+    assert done.status == 1
+    assert 'unknown environment variable "AWVAULT_PROT"' in done.err
+
+
+def test_settings_from_the_file(machine: Machine) -> None:
+    """config.toml counts where neither option nor environment says anything."""
+    elsewhere = machine.home / "elsewhere"
+    machine.config_dir.mkdir(parents=True)
+    (machine.config_dir / "config.toml").write_text(f'data_dir = "{elsewhere}"\n')
+    machine.ok("init")
+    assert machine.data_dir.exists()
+    del machine.environment["AWVAULT_DATA_DIR"]
+
+    machine.ok("init")
+
+    assert (elsewhere / "vault.db").exists()
+    assert len(machine.generated_files) == 2
+
+
+def test_two_vaults_have_two_passphrases(machine: Machine) -> None:
+    """The generated file belongs to one data directory."""
+    machine.ok("init")
+    machine.ok("init", "--data-dir", machine.home / "second")
+    machine.ok("status", "--data-dir", machine.home / "second")
+    machine.ok("--data-dir", machine.home / "second", "status")
+
+    one, two = (file.read_text() for file in machine.generated_files)
+    assert one != two
+
+
+def test_a_holder_that_does_not_answer_is_named(machine: Machine) -> None:
+    """Exit 1 with its pid and start time; when it goes on, so do commands."""
+    machine.ok("init")
+    with machine.server() as server:
+        server.signal(signal.SIGSTOP)
+        done = machine.awvault("status")
+        assert done.status == 1
+        assert str(server.process.pid) in done.err
+        assert "hint" in done.err
+        doctor = machine.awvault("doctor")
+        assert doctor.status == 1
+        assert str(server.process.pid) in doctor.out
+
+        server.signal(signal.SIGCONT)
+        machine.ok("status")
+
+
+def test_commands_at_the_same_time_wait_for_each_other(machine: Machine) -> None:
+    """Several adds at once, without aw-server: each one is stored."""
+    machine.ok("init")
+    machine.ok("add", "notes", "{}", "--type", "note")
+    running = [
+        subprocess.Popen(
+            machine.command("awvault", "add", "notes", "{}"),
+            env=machine.environment,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _ in range(4)
+    ]
+
+    assert [process.wait(DEADLINE_SECONDS) for process in running] == [0] * 4
+    assert len(machine.ok("events", "notes", "--json").json()) == 5
+
+
+def test_escape_codes_do_not_reach_the_terminal(machine: Machine) -> None:
+    """A title cannot move the cursor, in the table or in JSON."""
+    machine.ok("init")
+    machine.ok("add", "notes", json.dumps({"title": "a\x1b[2Jb\u202ec\x9bd"}),
+               "--type", "no\x1bte")  # fmt: skip
+
+    for arguments in (
+        ("events", "notes"), ("events", "notes", "--json"), ("buckets",),
+        ("buckets", "--json"), ("export",),
+    ):  # fmt: skip
+        dialog = Dialog(machine, "awvault", *arguments)
+        assert dialog.end() == 0
+        for character in ("\x1b", "\u202e", "\x9b"):
+            assert character not in dialog.shown
+        assert "note" in dialog.shown
+
+
+def test_json_stays_json_on_a_terminal(machine: Machine) -> None:
+    """What is escaped there still means the same."""
+    machine.ok("init")
+    title = "a\x1b[2Jb\u202ec\x9bd\U000e0001"
+    machine.ok("add", "notes", json.dumps({"title": title}), "--type", "note")
+
+    dialog = Dialog(machine, "awvault", "events", "notes", "--json")
+    assert dialog.end() == 0
+
+    (event,) = json.loads(dialog.shown)
+    assert event["data"]["title"] == title
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(machine: Machine) -> None:
+    """`awvault events … | head -1` complains about nothing."""
+    machine.ok("init")
+    header = '{"format":"awvault-lines","version":1}'
+    bucket = '{"bucket":{"id":"notes","type":"note"}}'
+    event = '{"event":{"bucket":"notes","timestamp":"2026-01-01T00:00:00Z","data":%s}}'
+    data = json.dumps({"text": "x" * 500})
+    lines = [header, bucket, *[event % data] * 2000]
+    lines.append('{"end":{"buckets":1,"events":2000}}')
+    machine.ok("import", "-", stdin="\n".join(lines))
+
+    process = subprocess.Popen(
+        machine.command("awvault", "events", "notes"),
+        env=machine.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as stream:
+        assert stream.read() == b""
+    assert process.wait(DEADLINE_SECONDS) == 1
+
+
+def test_ctrl_c_ends_a_command_cleanly(machine: Machine) -> None:
+    """Status 130, no traceback, and the vault is free again."""
+    machine.ok("init")
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        machine.command("awvault", "import", "-"),
+        env=machine.environment,
+        stdin=read_end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    os.close(read_end)
+    bucket = b'{"bucket":{"id":"notes","type":"note"}}\n'
+    os.write(write_end, b'{"format":"awvault-lines","version":1}\n' + bucket * 512)
+    wait_until_held(machine)
+
+    process.send_signal(signal.SIGINT)
+    os.close(write_end)
+
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+    machine.ok("status")
+
+
+def wait_until_held(machine: Machine) -> None:
+    control = machine.data_dir / "control.json"
+    while not control.exists():
+        os.sched_yield()
+
+
+def test_an_existing_file_is_not_overwritten(machine: Machine) -> None:
+    """And an export that fails leaves no file at all."""
+    machine.ok("init")
+    file = machine.home / "export.jsonl"
+    file.write_text("precious")
+    done = machine.awvault("export", "--output", file)
+    assert done.status == 2
+    assert file.read_text() == "precious"
+
+    gone = machine.home / "gone.jsonl"
+    assert machine.awvault("export", "--output", gone, "--bucket", "x").status == 1
+    assert list(machine.home.glob("gone*")) == []
