@@ -1,0 +1,1 @@
+"""Where sealed records lie, and what a place for them must guarantee."""

@@ -1,0 +1,413 @@
+"""`LogStore` in SQLite.
+
+Each operation has a synchronous form that takes the transaction it runs in
+(`append_within`), so that the vault can store records and its own rows as one.
+The asynchronous forms wrap these.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from typing import Final, TypeVar
+
+from awserver.errors import (
+    ChainBrokenError,
+    DocumentConflictError,
+    LimitExceededError,
+    MalformedRecordError,
+    RecordErasedError,
+    SeqConflictError,
+    StorageCorruptError,
+)
+from awserver.records import (
+    ZERO_HASH,
+    AccountId,
+    ClientId,
+    Head,
+    Header,
+    RecordHash,
+    SealedRecord,
+    Seq,
+)
+from awserver.storage.base import (
+    APPEND_BYTES_MAX,
+    APPEND_RECORDS_MAX,
+    DOCUMENT_BYTES_MAX,
+    KEYS_BLOB_BYTES_MAX,
+    READ_BYTES_MAX,
+    LogStore,
+    Usage,
+)
+from awserver.storage.sqlite.database import Database, Transaction
+
+COMPONENT: Final = "host"
+
+T = TypeVar("T")
+
+
+def migrate(database: Database) -> None:
+    """Bring the store's tables to this program's version."""
+    database.migrate(COMPONENT, files("awserver.storage.sqlite") / "migrations")
+
+
+class SqliteLogStore(LogStore):
+    """A `LogStore` in a single SQLite file."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `database`, which `migrate` has prepared."""
+        self._db = database
+
+    # -- appending -----------------------------------------------------------
+
+    async def append(self, account: AccountId, records: Sequence[SealedRecord]) -> int:
+        """See `LogStore.append`."""
+        return await self._db.write(lambda tx: self.append_within(tx, account, records))
+
+    def append_within(
+        self, tx: Transaction, account: AccountId, records: Sequence[SealedRecord]
+    ) -> int:
+        """Append inside a transaction; see `LogStore.append`."""
+        stored_bytes = sum(_record_bytes(record) for record in records)
+        if len(records) > APPEND_RECORDS_MAX or stored_bytes > APPEND_BYTES_MAX:
+            raise LimitExceededError(
+                f"one append has {len(records)} records of {stored_bytes} bytes,"
+                f" at most {APPEND_RECORDS_MAX} of {APPEND_BYTES_MAX} are taken"
+            )
+        heads: dict[ClientId, tuple[Head, int] | None] = {}
+        new_entries = new_bytes = 0
+        for record in records:
+            header = record.header
+            if header.account_id != account:
+                raise MalformedRecordError("the record names another account")
+            client = header.client_id
+            if client not in heads:
+                heads[client] = self._head_within(tx, account, client)
+            if self._is_stored(tx, heads[client], record):
+                continue
+            self._insert(tx, heads[client], record)
+            heads[client] = (Head(seq=header.seq, hash=record.hash), header.epoch)
+            new_entries += 1
+            new_bytes += _record_bytes(record)
+        if new_entries:
+            tx.execute(
+                "INSERT INTO usage (account_id, entries, bytes) VALUES (?, ?, ?)"
+                " ON CONFLICT (account_id) DO UPDATE SET"
+                " entries = entries + excluded.entries,"
+                " bytes = bytes + excluded.bytes",
+                (account, new_entries, new_bytes),
+            )
+        return new_entries
+
+    def _is_stored(
+        self,
+        tx: Transaction,
+        head: tuple[Head, int] | None,
+        record: SealedRecord,
+    ) -> bool:
+        """Say whether this very record is there; other bytes are a conflict."""
+        header = record.header
+        if head is None or header.seq > head[0].seq:
+            return False
+        key = (header.account_id, header.client_id, header.seq)
+        found = tx.execute(
+            "SELECT header, signature FROM records"
+            " WHERE account_id = ? AND client_id = ? AND seq = ?",
+            key,
+        ).fetchone()
+        if found != (record.header_bytes, record.signature):
+            raise SeqConflictError(expected_seq=head[0].seq + 1, got_seq=header.seq)
+        # The header holds the hash of the body, so the body is the same too.
+        if record.body is not None and self._is_erased(tx, record):
+            raise RecordErasedError(f"the body of record {header.seq} was erased")
+        return True
+
+    def _insert(
+        self,
+        tx: Transaction,
+        head: tuple[Head, int] | None,
+        record: SealedRecord,
+    ) -> None:
+        header = record.header
+        expected_seq = 0 if head is None else head[0].seq + 1
+        if header.seq != expected_seq:
+            raise SeqConflictError(expected_seq=expected_seq, got_seq=header.seq)
+        if header.prev != (ZERO_HASH if head is None else head[0].hash):
+            raise ChainBrokenError(
+                f"record {header.seq} does not follow the record before it"
+            )
+        if head is not None and header.epoch < head[1]:
+            raise ChainBrokenError(
+                f"record {header.seq} is of epoch {header.epoch}, the log is at"
+                f" {head[1]}"
+            )
+        erased = self._is_erased(tx, record)
+        if record.body is None and not erased:
+            raise MalformedRecordError(f"record {header.seq} has no body")
+        if record.body is not None and erased:
+            raise RecordErasedError(f"the body of record {header.seq} was erased")
+        key = (header.account_id, header.client_id, header.seq)
+        tx.execute(
+            "INSERT INTO records (account_id, client_id, seq, hash, header, signature)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, record.hash, record.header_bytes, record.signature),
+        )
+        if record.body is not None:
+            tx.execute(
+                "INSERT INTO bodies (account_id, client_id, seq, body)"
+                " VALUES (?, ?, ?, ?)",
+                (*key, record.body),
+            )
+
+    @staticmethod
+    def _is_erased(tx: Transaction, record: SealedRecord) -> bool:
+        header = record.header
+        return (
+            tx.execute(
+                "SELECT 1 FROM erasures WHERE account_id = ? AND client_id = ?"
+                " AND ? BETWEEN from_seq AND to_seq",
+                (header.account_id, header.client_id, header.seq),
+            ).fetchone()
+            is not None
+        )
+
+    @staticmethod
+    def _head_within(
+        tx: Transaction, account: AccountId, client: ClientId
+    ) -> tuple[Head, int] | None:
+        """Return a log's head and the epoch of its newest record."""
+        found = tx.execute(
+            "SELECT seq, hash, header FROM records"
+            " WHERE account_id = ? AND client_id = ? ORDER BY seq DESC LIMIT 1",
+            (account, client),
+        ).fetchone()
+        if found is None:
+            return None
+        seq, record_hash, header = found
+        head = Head(seq=Seq(seq), hash=RecordHash(record_hash))
+        return head, Header.decode(header).epoch
+
+    # -- reading -------------------------------------------------------------
+
+    async def heads(self, account: AccountId) -> dict[ClientId, Head]:
+        """See `LogStore.heads`."""
+
+        def work(tx: Transaction) -> dict[ClientId, Head]:
+            return {
+                ClientId(client): Head(seq=Seq(seq), hash=RecordHash(record_hash))
+                for client, seq, record_hash in tx.execute(
+                    # SQLite takes the other columns from the row of the max().
+                    "SELECT client_id, max(seq), hash FROM records"
+                    " WHERE account_id = ? GROUP BY client_id",
+                    (account,),
+                )
+            }
+
+        return await self._read(work)
+
+    @staticmethod
+    def heads_within(
+        tx: Transaction, account: AccountId, client: ClientId
+    ) -> Iterator[Head]:
+        """Yield (seq, hash) of every record of a log, in order."""
+        for seq, record_hash in tx.execute(
+            "SELECT seq, hash FROM records WHERE account_id = ? AND client_id = ?"
+            " ORDER BY seq",
+            (account, client),
+        ):
+            yield Head(seq=Seq(seq), hash=RecordHash(record_hash))
+
+    async def read(
+        self,
+        account: AccountId,
+        client: ClientId,
+        *,
+        start: Seq,
+        bytes_max: int = READ_BYTES_MAX,
+        bodies: bool = True,
+    ) -> list[SealedRecord]:
+        """See `LogStore.read`."""
+        return await self._read(
+            lambda tx: self.read_within(
+                tx, account, client, start=start, bytes_max=bytes_max, bodies=bodies
+            )
+        )
+
+    @staticmethod
+    def read_within(
+        tx: Transaction,
+        account: AccountId,
+        client: ClientId,
+        *,
+        start: Seq,
+        bytes_max: int = READ_BYTES_MAX,
+        bodies: bool = True,
+    ) -> list[SealedRecord]:
+        """Read a page inside a transaction; see `LogStore.read`."""
+        page: list[SealedRecord] = []
+        left = min(bytes_max, READ_BYTES_MAX)
+        body = "(SELECT body FROM bodies b WHERE b.account_id = r.account_id AND"
+        body += " b.client_id = r.client_id AND b.seq = r.seq)"
+        for header, signature, found in tx.execute(
+            f"SELECT r.header, r.signature, {body if bodies else 'NULL'}"  # noqa: S608
+            " FROM records r WHERE account_id = ? AND client_id = ? AND seq >= ?"
+            " ORDER BY seq",
+            (account, client, start),
+        ):
+            record = _stored(header, signature, found)
+            left -= _record_bytes(record) if bodies else len(header) + len(signature)
+            if left < 0 and page:
+                break
+            page.append(record)
+        return page
+
+    def record_within(
+        self, tx: Transaction, account: AccountId, client: ClientId, seq: Seq
+    ) -> SealedRecord | None:
+        """Return one record, or None if the log does not hold it."""
+        page = self.read_within(tx, account, client, start=seq, bytes_max=1)
+        return page[0] if page and page[0].header.seq == seq else None
+
+    async def usage(self, account: AccountId) -> Usage:
+        """See `LogStore.usage`."""
+
+        def work(tx: Transaction) -> Usage:
+            found = tx.execute(
+                "SELECT entries, bytes FROM usage WHERE account_id = ?", (account,)
+            ).fetchone()
+            entries, stored_bytes = found if found is not None else (0, 0)
+            return Usage(entries=entries, stored_bytes=stored_bytes)
+
+        return await self._read(work)
+
+    async def accounts(self) -> list[AccountId]:
+        """See `LogStore.accounts`."""
+        return await self._read(
+            lambda tx: [
+                AccountId(account)
+                for (account,) in tx.execute(
+                    "SELECT DISTINCT account_id FROM documents ORDER BY account_id"
+                )
+            ]
+        )
+
+    # -- documents -----------------------------------------------------------
+
+    async def put_document(
+        self,
+        account: AccountId,
+        *,
+        version: int,
+        document: bytes,
+        document_hash: bytes,
+        keys_blob: bytes | None,
+    ) -> None:
+        """See `LogStore.put_document`."""
+        await self._db.write(
+            lambda tx: self.put_document_within(
+                tx,
+                account,
+                version=version,
+                document=document,
+                document_hash=document_hash,
+                keys_blob=keys_blob,
+            )
+        )
+
+    @staticmethod
+    def put_document_within(
+        tx: Transaction,
+        account: AccountId,
+        *,
+        version: int,
+        document: bytes,
+        document_hash: bytes,
+        keys_blob: bytes | None,
+    ) -> None:
+        """Store a document inside a transaction; see `LogStore.put_document`."""
+        if len(document) > DOCUMENT_BYTES_MAX:
+            raise LimitExceededError(
+                f"the account document has {len(document)} bytes, at most"
+                f" {DOCUMENT_BYTES_MAX} are taken"
+            )
+        if keys_blob is not None and len(keys_blob) > KEYS_BLOB_BYTES_MAX:
+            raise LimitExceededError(
+                f"the keys blob has {len(keys_blob)} bytes, at most"
+                f" {KEYS_BLOB_BYTES_MAX} are taken"
+            )
+        (newest,) = tx.execute(
+            "SELECT coalesce(max(version), 0) FROM documents WHERE account_id = ?",
+            (account,),
+        ).fetchone()
+        if version != newest + 1:
+            raise DocumentConflictError(
+                expected_version=newest + 1, got_version=version
+            )
+        tx.execute(
+            "INSERT INTO documents (account_id, version, hash, document)"
+            " VALUES (?, ?, ?, ?)",
+            (account, version, document_hash, document),
+        )
+        if keys_blob is not None:
+            tx.execute(
+                "INSERT INTO keys_blobs (account_id, blob) VALUES (?, ?)"
+                " ON CONFLICT (account_id) DO UPDATE SET blob = excluded.blob",
+                (account, keys_blob),
+            )
+
+    async def documents(
+        self, account: AccountId, *, start_version: int = 1
+    ) -> list[bytes]:
+        """See `LogStore.documents`."""
+        return await self._read(
+            lambda tx: self.documents_within(tx, account, start_version=start_version)
+        )
+
+    @staticmethod
+    def documents_within(
+        tx: Transaction, account: AccountId, *, start_version: int = 1
+    ) -> list[bytes]:
+        """Return the account documents, oldest first."""
+        return [
+            document
+            for (document,) in tx.execute(
+                "SELECT document FROM documents"
+                " WHERE account_id = ? AND version >= ? ORDER BY version",
+                (account, start_version),
+            )
+        ]
+
+    async def keys_blob(self, account: AccountId) -> bytes | None:
+        """See `LogStore.keys_blob`."""
+        return await self._read(lambda tx: self.keys_blob_within(tx, account))
+
+    @staticmethod
+    def keys_blob_within(tx: Transaction, account: AccountId) -> bytes | None:
+        """Return the newest keys blob."""
+        found = tx.execute(
+            "SELECT blob FROM keys_blobs WHERE account_id = ?", (account,)
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a reading work in a thread, on a snapshot of its own."""
+
+        def run() -> T:
+            with self._db.reading() as tx:
+                return work(tx)
+
+        return await asyncio.to_thread(run)
+
+
+def _record_bytes(record: SealedRecord) -> int:
+    """Return what a record counts for: all of it, erased body or not."""
+    return len(record.header_bytes) + len(record.signature) + record.header.body_bytes
+
+
+def _stored(header: bytes, signature: bytes, body: bytes | None) -> SealedRecord:
+    """Return a record as it lies; checked again, for a disk may be wrong."""
+    try:
+        return SealedRecord.of_parts(header, signature, body)
+    except MalformedRecordError as error:
+        raise StorageCorruptError(
+            f"a record in the database is damaged: {error}"
+        ) from error
