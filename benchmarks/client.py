@@ -1,0 +1,207 @@
+"""A lean HTTP client, so that it is the server that is measured.
+
+One thread drives all connections with epoll. Each request has a connection of
+its own, as each request of ActivityWatch's client has. `benchmarks.gateway` also
+measures this client against a server that does nothing, which gives its limit.
+"""
+
+import gc
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+RECEIVE_BYTES: Final = 1 << 18
+TIMEOUT_SECONDS: Final = 60.0
+
+Address = tuple[str, int]
+
+
+class AnswerError(Exception):
+    """The server did not answer as it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of a load: how long it took and how long each request took."""
+
+    seconds: float
+    latencies: list[float]
+    """Seconds from before the connect to the last byte of the answer."""
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """Return the latency in ms that `share` of the requests did not exceed."""
+        ordered = sorted(self.latencies)
+        return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def get(address: Address, path: str) -> bytes:
+    """Return a GET request for `path`."""
+    return b"GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n\r\n" % (
+        path.encode("ascii"),
+        address[0].encode("ascii"),
+        address[1],
+    )
+
+
+def post(address: Address, path: str, body: bytes) -> bytes:
+    """Return a POST request of a JSON body."""
+    return (
+        b"POST %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        % (
+            path.encode("ascii"),
+            address[0].encode("ascii"),
+            address[1],
+            len(body),
+            body,
+        )
+    )
+
+
+class _Exchange:
+    """One request under way on a connection of its own."""
+
+    __slots__ = ("_chunks", "_missing", "began", "socket")
+
+    def __init__(self, address: Address, request: bytes) -> None:
+        self._chunks: list[bytes] = []
+        # Bytes of the body still to come; None: its end shows otherwise.
+        self._missing: int | None = None
+        self.began = time.perf_counter()
+        self.socket = socket.create_connection(address, TIMEOUT_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(request)
+
+    def receive(self) -> bool:
+        """Take what has come; say whether the answer is whole."""
+        data = self.socket.recv(RECEIVE_BYTES)
+        first = not self._chunks
+        self._chunks.append(data)
+        if first:
+            return self._begin(data)
+        if not data:
+            return self._ended()
+        if self._missing is None:
+            return self._chunked_end()
+        self._missing -= len(data)
+        return self._missing <= 0
+
+    def _begin(self, data: bytes) -> bool:
+        head, separator, body = data.partition(b"\r\n\r\n")
+        if not separator:
+            raise AnswerError(f"no whole header in the first {len(data)} bytes")
+        fields = head.lower()
+        at = fields.find(b"\r\ncontent-length:")
+        if at >= 0:
+            value = fields[at + 17 :].partition(b"\r\n")[0]
+            self._missing = int(value) - len(body)
+            return self._missing <= 0
+        return self._chunked_end()
+
+    def _chunked_end(self) -> bool:
+        return self._is_chunked() and b"".join(self._chunks[-2:]).endswith(
+            b"\r\n0\r\n\r\n"
+        )
+
+    def _is_chunked(self) -> bool:
+        head = self._chunks[0].partition(b"\r\n\r\n")[0]
+        return b"transfer-encoding: chunked" in head.lower()
+
+    def _ended(self) -> bool:
+        if self._missing is not None or self._is_chunked():
+            raise AnswerError("the connection ended before the answer did")
+        return True
+
+    def check(self) -> None:
+        """Raise `AnswerError` unless the status is 200."""
+        if not self._chunks[0].startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
+            raise AnswerError(repr(self._chunks[0][:400]))
+
+    def body(self) -> bytes:
+        """Return the body of a whole answer."""
+        body = b"".join(self._chunks).partition(b"\r\n\r\n")[2]
+        if not self._is_chunked():
+            return body
+        found = []
+        while body:
+            size, _, body = body.partition(b"\r\n")
+            count = int(size, 16)
+            found.append(body[:count])
+            body = body[count + 2 :]
+        return b"".join(found)
+
+
+def fetch(address: Address, request: bytes) -> tuple[float, bytes]:
+    """Send one request; return its seconds and the body of the answer."""
+    with _NoCollection():
+        exchange = _Exchange(address, request)
+        with exchange.socket:
+            while not exchange.receive():
+                pass
+        seconds = time.perf_counter() - exchange.began
+    exchange.check()
+    return seconds, exchange.body()
+
+
+def run_load(
+    address: Address, clients: Sequence[Iterable[bytes]], *, seconds: float = 1e9
+) -> Load:
+    """Let each client send its requests one after the other; all clients at once.
+
+    Ends when every request has been answered, or with the answers to what is
+    under way after `seconds`. Raises `AnswerError` for any status but 200.
+    """
+    waiting = [deque(requests) for requests in clients]
+    latencies: list[float] = []
+    open_exchanges: dict[int, tuple[_Exchange, int]] = {}
+    with _NoCollection(), select.epoll() as epoll:
+
+        def begin(client: int) -> None:
+            exchange = _Exchange(address, waiting[client].popleft())
+            number = exchange.socket.fileno()
+            open_exchanges[number] = (exchange, client)
+            epoll.register(number, select.EPOLLIN)
+
+        began = time.perf_counter()
+        end = began + seconds
+        for client, requests in enumerate(waiting):
+            if requests:
+                begin(client)
+        while open_exchanges:
+            ready = epoll.poll(TIMEOUT_SECONDS)
+            if not ready:
+                raise AnswerError(f"no answer within {TIMEOUT_SECONDS} s")
+            for number, _ in ready:
+                exchange, client = open_exchanges[number]
+                if not exchange.receive():
+                    continue
+                now = time.perf_counter()
+                latencies.append(now - exchange.began)
+                del open_exchanges[number]
+                epoll.unregister(number)
+                exchange.socket.close()
+                exchange.check()
+                if waiting[client] and now < end:
+                    begin(client)
+        return Load(time.perf_counter() - began, latencies)
+
+
+class _NoCollection:
+    """No garbage collection while something is measured."""
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        gc.disable()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.enable()
