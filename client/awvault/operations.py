@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from awserver.storage.sqlite.database import Database
 from awserver.storage.sqlite.logs import SqliteLogStore
-
 from awvault import tables
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error

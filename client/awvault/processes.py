@@ -143,6 +143,11 @@ class DataDirectory:
         Raises `VaultLockedError`, naming the holder, if another process has it,
         and `DirectoryUnusableError` if the lock file cannot be made. Never waits.
         """
+        if not self.path.is_dir():
+            # The lock would make it, parents and all, open to others.
+            raise DirectoryUnusableError(
+                f'cannot lock "{self.lock_file}": there is no such directory'
+            )
         # A soft lock (a file that merely exists) would outlive SIGKILL. Where the
         # file system has no real locks, say so instead of pretending.
         lock = FileLock(

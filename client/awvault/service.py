@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from awserver.errors import ServerError, StorageCorruptError, StorageFullError
 from awvault import errors
 
 EXIT_DONE: Final = 0
@@ -299,14 +300,25 @@ def describe(error: Exception) -> Failure | None:
     """Return what to tell a person, or None for an error nobody foresaw."""
     if isinstance(error, OperationFailedError):
         return error.failure
-    if not isinstance(error, errors.Error) and not _is_server_error(error):
+    if not isinstance(error, errors.Error | ServerError):
         return None
     hint = getattr(error, "hint", None)
     return Failure(
-        message=str(error),
+        message=_message(error),
         hints=[hint] if isinstance(hint, str) and hint else _hints(error),
         exit_status=_exit_status(error),
     )
+
+
+def _message(error: Exception) -> str:
+    match error:
+        case errors.BucketNotFoundError(bucket_id=bucket_id):
+            # Its own words are those that ActivityWatch's clients know.
+            return f'there is no bucket "{bucket_id}"'
+        case errors.InvalidInputError(field=field) if field not in str(error):
+            return f"{field}: {error}"
+        case _:
+            return str(error)
 
 
 _LOCKED_HINT: Final = (
@@ -315,15 +327,8 @@ _LOCKED_HINT: Final = (
 )
 
 
-def _is_server_error(error: Exception) -> bool:
-    # Imported here: a client of a running server need not load the store.
-    from awserver.errors import ServerError
-
-    return isinstance(error, ServerError)
-
-
 def _exit_status(error: Exception) -> int:
-    if isinstance(error, errors.IntegrityError):
+    if isinstance(error, errors.IntegrityError | StorageCorruptError):
         return EXIT_INTEGRITY
     if isinstance(error, errors.TransportError):
         return EXIT_UNREACHABLE
@@ -338,6 +343,10 @@ def _hints(error: Exception) -> list[str]:
             return [_LOCKED_HINT]
         case errors.BucketNotFoundError():
             return ["`awvault buckets` lists them"]
+        case StorageFullError():
+            return ["make room; what was stored before is intact"]
+        case StorageCorruptError():
+            return ["restore the data directory from a backup"]
         case errors.IntegrityError():
             return ["`awvault verify` names every place that is damaged"]
         case _:

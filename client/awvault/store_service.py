@@ -10,9 +10,6 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Final
 
-from awserver.storage.sqlite.database import Database
-from awserver.storage.sqlite.logs import SqliteLogStore
-
 from awserver.records import (
     HEADER_BYTES,
     SIGNATURE_BYTES,
@@ -21,6 +18,8 @@ from awserver.records import (
     Head,
     Seq,
 )
+from awserver.storage.sqlite.database import Database
+from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.protocol.document import AccountDocument
 from awvault.service import (
@@ -56,7 +55,7 @@ class DatabaseService:
         for account in await self._store.accounts():
             usage = await self._store.usage(account)
             records += usage.entries
-            stored_bytes += usage.bytes
+            stored_bytes += usage.stored_bytes
             documents += len(await self._store.documents(account))
             for client, head in sorted((await self._store.heads(account)).items()):
                 view = await self._client(account, client, head)
@@ -128,7 +127,7 @@ class DatabaseService:
             account_id=account.hex(),
             username="" if newest is None else newest.username,
             entries=usage.entries,
-            stored_bytes=usage.bytes,
+            stored_bytes=usage.stored_bytes,
             document_versions=len(documents),
             document_bytes=sum(len(document) for document in documents),
             keys_blob_bytes=0 if blob is None else len(blob),

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from awvault.errors import VaultLockedError
 
+from awvault.errors import VaultLockedError
 from awvault.ports import (
     PortBusyError,
     bind_socket,

@@ -111,14 +111,14 @@ class Importer:
                 # What came before the wrong line goes in: it is acknowledged by
                 # nobody, and a second import of the mended file finds it.
                 raise InvalidInputError(
-                    f"line {self._line_number}", f"{error}"
+                    "line", f"line {self._line_number}: {error}"
                 ) from error
         if self._line_number == 0:
             raise InvalidInputError("file", "the file is empty")
         await self._flush()
         if not ended:
             raise InvalidInputError(
-                f"line {self._line_number}",
+                "end",
                 "the file ends without its end line: it was cut off;"
                 f" {self._events_seen} events of it are here now",
             )
