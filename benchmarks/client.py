@@ -5,6 +5,7 @@ its own, as each request of ActivityWatch's client has. `benchmarks.gateway` als
 measures this client against a server that does nothing, which gives its limit.
 """
 
+import contextlib
 import gc
 import select
 import socket
@@ -160,39 +161,59 @@ def run_load(
     Ends when every request has been answered, or with the answers to what is
     under way after `seconds`. Raises `AnswerError` for any status but 200.
     """
-    waiting = [deque(requests) for requests in clients]
-    latencies: list[float] = []
-    open_exchanges: dict[int, tuple[_Exchange, int]] = {}
-    with _NoCollection(), select.epoll() as epoll:
+    connections = _Connections(address, clients)
+    with _NoCollection(), contextlib.closing(connections):
+        return connections.run(seconds)
 
-        def begin(client: int) -> None:
-            exchange = _Exchange(address, waiting[client].popleft())
-            number = exchange.socket.fileno()
-            open_exchanges[number] = (exchange, client)
-            epoll.register(number, select.EPOLLIN)
 
+class _Connections:
+    """The connections of all clients, at most one of each open at a time."""
+
+    def __init__(self, address: Address, clients: Sequence[Iterable[bytes]]) -> None:
+        self._address = address
+        self._waiting = [deque(requests) for requests in clients]
+        self._open: dict[int, tuple[_Exchange, int]] = {}
+        self._epoll = select.epoll()
+
+    def run(self, seconds: float) -> Load:
+        latencies: list[float] = []
         began = time.perf_counter()
         end = began + seconds
-        for client, requests in enumerate(waiting):
-            if requests:
-                begin(client)
-        while open_exchanges:
-            ready = epoll.poll(TIMEOUT_SECONDS)
+        for client in range(len(self._waiting)):
+            self._begin(client)
+        while self._open:
+            ready = self._epoll.poll(TIMEOUT_SECONDS)
             if not ready:
                 raise AnswerError(f"no answer within {TIMEOUT_SECONDS} s")
             for number, _ in ready:
-                exchange, client = open_exchanges[number]
+                exchange, client = self._open[number]
                 if not exchange.receive():
                     continue
                 now = time.perf_counter()
                 latencies.append(now - exchange.began)
-                del open_exchanges[number]
-                epoll.unregister(number)
-                exchange.socket.close()
+                self._end(number)
                 exchange.check()
-                if waiting[client] and now < end:
-                    begin(client)
+                if now < end:
+                    self._begin(client)
         return Load(time.perf_counter() - began, latencies)
+
+    def _begin(self, client: int) -> None:
+        if self._waiting[client]:
+            exchange = _Exchange(self._address, self._waiting[client].popleft())
+            number = exchange.socket.fileno()
+            self._open[number] = (exchange, client)
+            self._epoll.register(number, select.EPOLLIN)
+
+    def _end(self, number: int) -> None:
+        exchange, _ = self._open.pop(number)
+        self._epoll.unregister(number)
+        exchange.socket.close()
+
+    def close(self) -> None:
+        """Close what is open still."""
+        for exchange, _ in self._open.values():
+            exchange.socket.close()
+        self._epoll.close()
 
 
 class _NoCollection:

@@ -1,0 +1,121 @@
+"""The benchmarks run, at a tiny size; no figure is judged."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import gateway, vault
+from benchmarks.client import AnswerError, fetch, get, run_load
+from benchmarks.report import Report, publish
+from benchmarks.servers import activitywatch_python
+from benchmarks.workload import EVENTS_PER_DAY, heartbeats, json_events, make_events
+
+TINY = gateway.Sizes(
+    fill_events=300,
+    rounds=1,
+    heartbeat_seconds=0.05,
+    batch_requests=((1, 3), (100, 2)),
+    read_rounds=1,
+    export_rounds=1,
+)
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, int]]:
+    """Listen, and give each connection the next of these answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield ("127.0.0.1", listener.getsockname()[1])
+        thread.join()
+
+
+def test_the_workload_is_the_same_each_time_and_in_order() -> None:
+    """One seed gives the same events, oldest first, none beyond the next one."""
+    first, second = make_events(EVENTS_PER_DAY + 50), make_events(EVENTS_PER_DAY + 50)
+    assert json_events(first) == json_events(second)
+    assert json_events(first) != json_events(make_events(len(first), seed=1))
+    ends = first.start_ms + first.duration_ms
+    assert np.all(np.diff(first.start_ms) >= 0)
+    assert np.all(ends[:-1] <= first.start_ms[1:])
+    assert all(json.loads(body)["data"]["title"] for body in json_events(first)[:20])
+    assert len(heartbeats(7, seed=1)) == 7
+
+
+def test_the_client_reads_answers_of_every_framing() -> None:
+    """A body with a length, one in chunks, and one that the end closes."""
+    head = b"HTTP/1.1 200 OK\r\n"
+    with answering(
+        head + b"Content-Length: 3\r\n\r\nabc",
+        head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+        head + b"\r\nabc",
+    ) as address:
+        for _ in range(3):
+            assert fetch(address, get(address, "/"))[1] == b"abc"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+    ],
+    ids=["another status", "cut short"],
+)
+def test_the_client_counts_no_answer_that_is_wrong(answer: bytes) -> None:
+    """A load ends with an error when one answer is not a whole 200."""
+    with answering(answer) as address, pytest.raises(AnswerError):
+        run_load(address, [[get(address, "/")]])
+
+
+def test_a_report_compares_round_by_round(tmp_path: Path) -> None:
+    """Above 1 is in our favour, whether more or less of the unit is better."""
+    report = Report("Title")
+    for ours, theirs in ((10.0, 1.0), (30.0, 2.0), (100.0, 50.0)):
+        report.more("speed", "x/s", "ours", ours)
+        report.more("speed", "x/s", "theirs", theirs)
+        report.less("time", "s", "ours", theirs)
+        report.less("time", "s", "theirs", ours)
+    publish(report, tmp_path / "report.json")
+    rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert [row["ours_times_better_than"] for row in rows] == [{"theirs": 10.0}] * 2
+    assert rows[0]["medians"] == {"ours": 30.0, "theirs": 2.0}
+    assert "| speed (x/s) | 30.0 |   2.00 |         10.0x |" in report.table()
+
+
+def test_the_servers_are_measured_side_by_side() -> None:
+    """Each row has a value of each server that can have one."""
+    names = [
+        name
+        for name in gateway.STARTERS
+        if name != "activitywatch" or activitywatch_python() is not None
+    ]
+    report = gateway.measure_started(names, TINY)
+    rows = {row.name: row.values for row in report.rows}
+    assert list(rows["heartbeats, 8 clients"]) == names
+    full = {name for name in names if name not in gateway.LIMITS}
+    for name in ("GET 1000 events", "export 300 events", "disk"):
+        assert set(rows[name]) == full
+    assert all(value > 0 for row in rows.values() for v in row.values() for value in v)
+
+
+def test_a_vault_is_measured() -> None:
+    """The vault's benchmark fills, reads, starts and verifies."""
+    report = vault.measure(vault.Sizes(events=2_000, days_read=1, repeats=1))
+    assert {"Argon2id alone", "awvault verify, through the server"} <= {
+        row.name for row in report.rows
+    }
