@@ -9,6 +9,7 @@ import contextlib
 import gc
 import select
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -216,6 +217,14 @@ class _Connections:
         self._epoll.close()
 
 
+def main() -> None:
+    """Send one GET again and again until this process is ended: a busy reader."""
+    host, port, path = sys.argv[1:]
+    address = (host, int(port))
+    while True:
+        fetch(address, get(address, path))
+
+
 class _NoCollection:
     """No garbage collection while something is measured."""
 
@@ -226,3 +235,7 @@ class _NoCollection:
 
     def __exit__(self, *_: object) -> None:
         gc.enable()
+
+
+if __name__ == "__main__":
+    main()

@@ -123,7 +123,7 @@ class Run:
         """Read the newest 1000 events, and one day from the middle."""
         bucket = self._path("history")
         days = max(len(self._events) // EVENTS_PER_DAY, 1)
-        begin, end = self._events.day(days // 2)
+        begin, end = self._events.days(days // 2)
         for name, query, expected in (
             ("GET 1000 events", "limit=1000", min(1000, len(self._events))),
             ("GET one day", f"start={begin}&end={end}", None),
@@ -143,7 +143,16 @@ class Run:
         """Send heartbeats from several clients, each to a bucket of its own."""
         self._heartbeats(server, CLIENTS)
 
-    def _heartbeats(self, server: Server, clients: int) -> None:
+    def heartbeats_and_reader(self, server: Server) -> None:
+        """Send the same while another client reads one week again and again."""
+        begin, end = self._events.days(0, 7)
+        path = f"{self._path('history')}/events?start={begin}&end={end}"
+        # Once here, so that the reader's process finds what it expects.
+        fetch(server.address, get(server.address, path))
+        with servers.reading(server, path):
+            self._heartbeats(server, CLIENTS, " and a reader of 7 days")
+
+    def _heartbeats(self, server: Server, clients: int, besides: str = "") -> None:
         count = int(RATE_MAX * self._sizes.heartbeat_seconds / clients) + 1
         requests = [
             self._posts(
@@ -155,7 +164,7 @@ class Run:
             for client in range(clients)
         ]
         load = run_load(server.address, requests, seconds=self._sizes.heartbeat_seconds)
-        name = f"heartbeats, {clients} client{'s' * (clients > 1)}"
+        name = f"heartbeats, {clients} client{'s' * (clients > 1)}{besides}"
         self._report.more(name, "req/s", server.name, load.rate)
         self._add_latencies(name, server, load)
 
@@ -285,6 +294,7 @@ def measure_writes(run: Run, sizes: Sizes, given: Sequence[Server]) -> None:
     full = [server for server in given if server.name not in LIMITS]
     take_turns(sizes.rounds, given, run.heartbeats_one)
     take_turns(sizes.rounds, given, run.heartbeats_many)
+    take_turns(sizes.rounds, full, run.heartbeats_and_reader)
     take_turns(sizes.rounds, full, run.bulk)
 
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -252,6 +252,23 @@ def start_echo(home: Path) -> StartedServer:
         [sys.executable, "-m", "benchmarks.bare_endpoint", "--echo"],
         home,
     )
+
+
+# -- a reader ----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reading(server: Server, path: str) -> Iterator[None]:
+    """Let a process of its own read `path` from the server again and again."""
+    host, port = server.address
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.client", host, str(port), path], cwd=ROOT
+    )
+    try:
+        yield
+        assert process.poll() is None, "the reader has ended"
+    finally:
+        end(process)
 
 
 # -- processes ---------------------------------------------------------------

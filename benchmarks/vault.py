@@ -148,7 +148,7 @@ class Run:
         self._memory(server, "memory after verify")
 
     def _get_day(self, server: StartedServer, number: int, name: str) -> None:
-        begin, end = self._events.day(number)
+        begin, end = self._events.days(number)
         request = get(
             server.address,
             f"/api/0/buckets/{BUCKET}/events?start={begin}&end={end}",

@@ -59,10 +59,10 @@ class Events:
         """Return the number of events."""
         return len(self.texts)
 
-    def day(self, number: int) -> tuple[str, str]:
-        """Return where day `number` of these begins and ends, in ISO 8601."""
-        begins = np.datetime64(FIRST_DAY, "ms").astype(np.int64) + number * DAY_MS
-        return _iso(begins), _iso(begins + DAY_MS - 1)
+    def days(self, first: int, count: int = 1) -> tuple[str, str]:
+        """Return where `count` days from day `first` on begin and end, in ISO 8601."""
+        begin = np.datetime64(FIRST_DAY, "ms").astype(np.int64) + first * DAY_MS
+        return _iso(begin), _iso(begin + count * DAY_MS - 1)
 
 
 def make_events(count: int, *, seed: int = 2016) -> Events:
