@@ -108,13 +108,8 @@ wheel-test: $(VENV)/.test $(PEER_VENV)/.done ## Build the wheel and run the test
 	../venv/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.test $(PEER_VENV)/.done ## Run every benchmark.
-	@set -eu; \
-	for file in benchmarks/bench_*.py; do \
-		[ -e "$$file" ] || { echo "make bench: error: no benchmarks/bench_*.py" >&2; exit 1; }; \
-		echo "== $$file"; \
-		$(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)"; \
-	done
+bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
+	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: requirements
 requirements: ## Pin the versions again, with hashes; UPGRADE=1 takes the newest.
