@@ -1,0 +1,148 @@
+"""Localhost mode: gateway, control listener and vault in one process.
+
+The order of a start is part of the product: take the port (a busy one ends the
+program, naming who has it), find the passphrase, listen, and only then derive
+keys, in a thread. From the moment it listens, watchers' requests are held, not
+refused: ActivityWatch's client drops an event for ever on the first error.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from aiohttp import web
+
+from awvault.control.server import ControlServer
+from awvault.gateway import create_gateway
+from awvault.gateway.holder import VaultHolder
+from awvault.gateway.server import create_runner
+from awvault.gateway.settings import GatewaySettings
+from awvault.opening import PRODUCT, Composition, open_vault
+from awvault.operations import VaultService
+from awvault.passphrases import FoundPassphrase, describe_generated, find_passphrase
+from awvault.ports import bind_socket, start_listening
+from awvault.processes import DataDirectory, HeldDirectory
+from awvault.settings import Settings, prepare_data_dir
+from awvault.terminals import find_terminal
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
+    """Run localhost mode until a signal ends it; return the exit status.
+
+    Raises `awvault.errors.Error` if it cannot start: the port is taken, the
+    passphrase is wrong, another process has the data directory.
+    """
+    listener = bind_socket(settings.host, settings.port)
+    with contextlib.closing(listener):
+        prepare_data_dir(settings)
+        directory = DataDirectory(settings.data_dir)
+        with directory.acquire() as held:
+            found = find_passphrase(
+                settings, vault_exists=directory.has_vault(), terminal=find_terminal()
+            )
+            if found.generated and found.path is not None:
+                for line in describe_generated(found.path):
+                    print(f"aw-server: {line}", file=sys.stderr)
+            start_listening(listener, settings.host, settings.port)
+            server = _Localhost(settings, held, found, composition)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(server.run(listener))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class _Localhost:
+    """One run of localhost mode."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        held: HeldDirectory,
+        found: FoundPassphrase,
+        composition: Composition,
+    ) -> None:
+        self._settings = settings
+        self._held = held
+        self._found = found
+        self._composition = composition
+        self._stop = asyncio.Event()
+
+    async def run(self, listener: Any) -> int:
+        """Serve until a signal comes."""
+        loop = asyncio.get_running_loop()
+        for signal_number in STOP_SIGNALS:
+            loop.add_signal_handler(signal_number, self._stop.set)
+        holder = VaultHolder()
+        async with contextlib.AsyncExitStack() as stack:
+            # What is entered first ends last: the vault outlives its users.
+            vault_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
+            gateway = create_runner(
+                create_gateway(
+                    holder,
+                    GatewaySettings(
+                        data_dir=str(self._settings.data_dir),
+                        listen_host=self._settings.host,
+                        testing=self._settings.testing,
+                    ),
+                )
+            )
+            await gateway.setup()
+            stack.push_async_callback(gateway.cleanup)
+            await web.SockSite(gateway, listener).start()
+            vault = await self._unless_stopped(
+                open_vault(
+                    self._held.directory, self._found.passphrase, self._composition
+                ),
+                holder,
+            )
+            if vault is None:
+                return 0
+            vault_stack.push_async_callback(vault.close)
+            host, port = listener.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            control = ControlServer(
+                VaultService(vault, self._settings, self._found, server_url=url),
+                self._held,
+            )
+            await control.start()
+            stack.push_async_callback(control.close)
+            holder.set(vault)
+            print(f"aw-server is ready on {url}", flush=True)
+            await self._stop.wait()
+            log.info("stopping")
+        return 0
+
+    async def _unless_stopped(
+        self, opening: Coroutine[Any, Any, Any], holder: VaultHolder
+    ) -> Any:
+        """Return the open vault, or None if a signal came first."""
+        task = asyncio.create_task(opening)
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done() and not task.done():
+                # Argon2 cannot be interrupted; it ends within a second or two.
+                vault = await task
+                await vault.close()
+                holder.fail(RuntimeError("the server is stopping"))
+                return None
+            return await task
+        except Exception as error:
+            holder.fail(error)
+            raise
+        finally:
+            stopped.cancel()

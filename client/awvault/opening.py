@@ -1,0 +1,202 @@
+"""Making a vault, and opening one: from a passphrase to keys.
+
+Order matters here. The database is opened and the account document verified
+before Argon2 runs, so that a damaged file is not mistaken for a wrong
+passphrase; and nothing is created where something is already there.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from awserver.records import AccountId
+from awserver.storage.sqlite import logs
+from awserver.storage.sqlite.database import Database, Probe, Transaction
+from awserver.storage.sqlite.logs import SqliteLogStore
+from awvault import tables
+from awvault.crypto.keys import Passphrase, Random
+from awvault.crypto.passphrase import STANDARD, Profile
+from awvault.errors import VaultDamagedError
+from awvault.passphrases import find_passphrase, read_passphrase_file
+from awvault.processes import DataDirectory
+from awvault.protocol.account import (
+    create_account,
+    open_account,
+    open_keystore,
+    verify_documents,
+)
+from awvault.settings import Overrides, Settings, prepare_data_dir, read_settings
+from awvault.unlocked import Unlocked
+from awvault.vault import Clock, Vault, wall_clock_us
+
+LOCAL_USERNAME: Final = "local"
+"""The username of an account that no remote host knows."""
+
+LABEL_CHARS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What a composition root chooses; the defaults are the product.
+
+    Only `awvault.testing` chooses anything else: no setting reaches here.
+    """
+
+    profile: Profile = STANDARD
+    random: Random = secrets.token_bytes
+    clock: Clock = wall_clock_us
+    step: Callable[[str], None] = lambda _: None
+    probe: Probe | None = None
+    compression: bool = True
+
+
+PRODUCT: Final = Composition()
+
+
+async def open_vault(
+    directory: DataDirectory, passphrase: Passphrase, composition: Composition = PRODUCT
+) -> Vault:
+    """Open the vault in a directory that the caller holds; make it if need be.
+
+    Argon2 runs in a thread, for a second or so.
+    """
+    async with contextlib.AsyncExitStack() as resources:
+        database = await asyncio.to_thread(
+            Database.open,
+            directory.database,
+            create=not directory.has_vault(),
+            probe=composition.probe,
+        )
+        resources.push_async_callback(database.close)
+        store = SqliteLogStore(database)
+        await asyncio.to_thread(_migrate, database)
+        with database.reading() as tx:
+            made = tables.vault_row(tx) is not None
+        if not made:
+            await _make(database, store, passphrase, composition)
+        unlocked = await asyncio.to_thread(
+            unlock, database, store, passphrase, composition.profile
+        )
+        vault = Vault(
+            database,
+            unlocked,
+            random=composition.random,
+            clock=composition.clock,
+            step=composition.step,
+            compression=composition.compression,
+        )
+        await vault.start()
+        vault.release_on_close(resources.pop_all())
+        return vault
+
+
+def _migrate(database: Database) -> None:
+    logs.migrate(database)
+    tables.migrate(database)
+
+
+async def _make(
+    database: Database,
+    store: SqliteLogStore,
+    passphrase: Passphrase,
+    composition: Composition,
+) -> None:
+    """Create the account of a new vault, with this one client, in one commit."""
+    new = await asyncio.to_thread(
+        create_account,
+        passphrase,
+        username=LOCAL_USERNAME,
+        client_label=socket.gethostname()[:LABEL_CHARS_MAX],
+        profile=composition.profile,
+        random=composition.random,
+    )
+
+    def work(tx: Transaction) -> None:
+        store.put_document_within(
+            tx,
+            new.account_id,
+            version=1,
+            document=new.document,
+            document_hash=new.document_hash,
+            keys_blob=new.keys_blob,
+        )
+        tables.put_vault_row(
+            tx,
+            tables.VaultRow(
+                account_id=new.account_id,
+                client_id=new.client_id,
+                keystore=new.keystore,
+            ),
+        )
+
+    await database.write(work)
+
+
+def unlock(
+    database: Database, store: SqliteLogStore, passphrase: Passphrase, profile: Profile
+) -> Unlocked:
+    """Return the keys of the vault in `database`. Runs Argon2: use a thread.
+
+    Raises `IntegrityError` if the account document is not in order,
+    `WrongPassphraseError` if the passphrase is another one.
+    """
+    with database.reading() as tx:
+        row = tables.vault_row(tx)
+        if row is None:
+            raise VaultDamagedError("the database holds no vault")
+        documents = store.documents_within(tx, row.account_id)
+        keys_blob = store.keys_blob_within(tx, row.account_id)
+    if not documents or keys_blob is None:
+        raise VaultDamagedError(
+            f"the database holds {len(documents)} account documents and"
+            f" {'a' if keys_blob else 'no'} keys blob: restore them from a backup"
+        )
+    account = verify_documents(AccountId(row.account_id), documents)
+    ring = open_account(passphrase, account, keys_blob, profile=profile)
+    keystore = open_keystore(
+        ring[account.document.epoch], row.account_id, row.client_id, row.keystore
+    )
+    account.check_pin(keystore.pin)
+    return Unlocked.of(account, ring, keystore)
+
+
+async def open_for_library(
+    data_dir: Path,
+    *,
+    passphrase: str | None,
+    passphrase_file: str | Path | None,
+    composition: Composition = PRODUCT,
+) -> Vault:
+    """Return what `Vault.open` returns: the directory is held until it closes."""
+    settings = read_settings(
+        Overrides(
+            data_dir=data_dir,
+            passphrase_file=None if passphrase_file is None else Path(passphrase_file),
+        )
+    )
+    prepare_data_dir(settings)
+    async with contextlib.AsyncExitStack() as resources:
+        directory = DataDirectory(settings.data_dir)
+        resources.enter_context(directory.acquire())
+        vault = await open_vault(
+            directory, _passphrase(settings, directory, passphrase), composition
+        )
+        vault.release_on_close(resources.pop_all())
+        return vault
+
+
+def _passphrase(
+    settings: Settings, directory: DataDirectory, given: str | None
+) -> Passphrase:
+    if given is not None:
+        return Passphrase(given)
+    if settings.passphrase_file is not None:
+        return read_passphrase_file(settings.passphrase_file)
+    return find_passphrase(
+        settings, vault_exists=directory.has_vault(), terminal=None
+    ).passphrase

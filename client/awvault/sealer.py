@@ -1,0 +1,252 @@
+"""When the journal becomes records.
+
+With no remote host nobody watches uploads, so a record is made when it is
+worth one: enough closed events, enough bytes, or a day's age. The journal is
+as durable as a record, so nothing is lost by waiting.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from awserver.records import Head
+from awserver.storage.sqlite.database import Transaction
+from awserver.storage.sqlite.logs import SqliteLogStore
+from awvault import tables
+from awvault.columns.payload import NextIds, Payload
+from awvault.durability import DurableState
+from awvault.journal import Tail
+from awvault.sealing import (
+    WEB_TYPE_PREFIX,
+    NewRecord,
+    Random,
+    Step,
+    divide,
+    seal_payloads,
+)
+from awvault.state import State
+from awvault.unlocked import Unlocked
+
+log = logging.getLogger(__name__)
+
+SEAL_EVENTS: Final = 1_000
+"""Journal events that are worth a record."""
+
+SEAL_BYTES: Final = 256 * 1024
+"""Journal bytes that are worth a record, and that no request leaves behind."""
+
+JOURNAL_EVENTS_MAX: Final = 8_192
+"""The request that passes this many seals before it answers."""
+
+SEAL_AGE_US: Final = 24 * 3600 * 1_000_000
+"""Closed events older than this are sealed, however few they are."""
+
+SEAL_AGE_PAUSE_SECONDS: Final = 3600.0
+"""At most one record in this time is sealed for age alone."""
+
+SEAL_DELAY_SECONDS: Final = 2.0
+"""How long a seal waits for more, so that a bulk load fills its records."""
+
+SEAL_RETRY_SECONDS: Final = 60.0
+"""Pause between looks at the journal, and after a seal that failed."""
+
+
+class Sealer:
+    """Seals the closed events of the journal, by schedule or when asked."""
+
+    def __init__(
+        self,
+        durable: DurableState,
+        store: SqliteLogStore,
+        keys: Unlocked,
+        *,
+        clock: Callable[[], int],
+        random: Random,
+        step: Step,
+        compression: bool,
+    ) -> None:
+        """Seal what `durable` holds into `store`.
+
+        `step` is called with a name at each step of a seal: tests break there.
+        """
+        self._durable = durable
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._random = random
+        self._step = step
+        self._compression = compression
+        self._lock = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failed_at = self._aged_at = float("-inf")
+
+    def start(self) -> None:
+        """Begin to seal by schedule."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Let a seal under way end, and begin no other."""
+        async with self._lock:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+                self._task = None
+
+    async def after_write(self) -> None:
+        """Seal, soon or before this returns, if the journal has grown enough.
+
+        The events are durable already: a seal that fails is tried again later,
+        and is no reason to refuse them.
+        """
+        journal = self._durable.current.journal
+        if journal.events < SEAL_EVENTS and journal.bytes < SEAL_BYTES:
+            return
+        full = journal.events >= JOURNAL_EVENTS_MAX or journal.bytes >= SEAL_BYTES
+        if full and time.monotonic() - self._failed_at > SEAL_RETRY_SECONDS:
+            await self._try()
+        else:
+            self._wanted.set()
+
+    async def seal_now(self) -> int:
+        """Seal every closed event; return the number of records made.
+
+        A caller that is cancelled leaves the seal to end by itself.
+        """
+        return await asyncio.shield(asyncio.create_task(self._seal_once()))
+
+    async def _seal_once(self) -> int:
+        async with self._lock:
+            await self._durable.settle()
+            # What is not yet on disk must not be deleted from it.
+            await self._durable.barrier()
+            state = self._durable.current
+            jids = state.journal.closed(_open_jids(state), time.monotonic())
+            if not jids:
+                return 0
+            tail = state.journal.begin_seal(jids)
+            stored = False
+            try:
+                self._step("collected")
+                records = await asyncio.to_thread(
+                    self._seal, list(self._divide(state, tail)), state.head
+                )
+                if not self._durable.is_current(state):
+                    state.journal.end_seal(sealed=False)
+                    return 0  # a write failed meanwhile; the schedule comes back
+                await self._durable.write(partial(self._store_all, records, jids))
+                stored = True
+                self._step("stored")
+            except BaseException:
+                state.journal.end_seal(sealed=False)
+                if stored:
+                    self._durable.distrust()
+                raise
+            state.journal.end_seal(sealed=True)
+            self._apply(state, records)
+            return len(records)
+
+    def _divide(self, state: State, tail: Tail) -> Iterator[Payload]:
+        return divide(
+            tail,
+            web_buckets=_web_buckets(state),
+            document=self._keys.pin,
+            next_ids=NextIds(
+                next_event=state.next_event, next_bucket=state.next_bucket
+            ),
+        )
+
+    def _seal(self, payloads: list[Payload], head: Head | None) -> list[NewRecord]:
+        return seal_payloads(
+            payloads,
+            self._keys,
+            head,
+            random=self._random,
+            step=self._step,
+            compression=self._compression,
+        )
+
+    def _store_all(
+        self, records: Sequence[NewRecord], jids: frozenset[int], tx: Transaction
+    ) -> None:
+        """Records in, index rows in, journal rows out: one transaction."""
+        self._store.append_within(
+            tx, self._keys.account_id, [new.record for new in records]
+        )
+        self._step("records-inserted")
+        for new in records:
+            header = new.record.header
+            tables.put_index_row(tx, header.client_id, header.seq, new.sealed_index_row)
+        self._step("index-inserted")
+        tables.delete_journal_rows(tx, jids)
+        self._step("journal-deleted")
+
+    def _apply(self, state: State, records: Sequence[NewRecord]) -> None:
+        """Show in memory what is on disk; no await between this and end_seal."""
+        for new in records:
+            header = new.record.header
+            state.index.add(
+                header.client_id,
+                self._keys.client_number,
+                header.seq,
+                new.index_row.zones,
+            )
+            state.head = Head(seq=header.seq, hash=new.record.hash)
+        for bucket in state.buckets.values():
+            jid = bucket.last_jid
+            if jid is not None and not state.journal.replaceable(jid):
+                bucket.last_jid = None
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SEAL_RETRY_SECONDS):
+                    await self._wanted.wait()
+                    await asyncio.sleep(SEAL_DELAY_SECONDS)
+            if self._wanted.is_set() or self._is_old():
+                self._wanted.clear()
+                await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.seal_now()
+        except Exception:
+            self._failed_at = time.monotonic()
+            log.exception("seal failed, the journal keeps the events")
+
+    def _is_old(self) -> bool:
+        now = time.monotonic()
+        if now - self._aged_at < SEAL_AGE_PAUSE_SECONDS:
+            return False
+        state = self._durable.current
+        oldest = state.journal.oldest_start(_open_jids(state))
+        if oldest is None or self._clock() - oldest < SEAL_AGE_US:
+            return False
+        self._aged_at = now
+        return True
+
+
+def _open_jids(state: State) -> list[int]:
+    """Return the rows that the next heartbeats of their buckets may extend."""
+    jids = []
+    for bucket in state.buckets.values():
+        jid = (
+            bucket.last_jid
+            if bucket.last_known
+            else state.journal.newest_single(bucket.version.bucket_id)
+        )
+        if jid is not None:
+            jids.append(jid)
+    return jids
+
+
+def _web_buckets(state: State) -> frozenset[int]:
+    return frozenset(
+        version.bucket_id
+        for version in state.versions.values()
+        if version.type.startswith(WEB_TYPE_PREFIX)
+    )

@@ -1,0 +1,150 @@
+"""From journal rows to records: how a tail is divided, and sealed.
+
+Pure but for the randomness that is passed in, and slow enough (milliseconds)
+to run beside the event loop. Events of web buckets go into records of their
+own: a page chooses its own title, and must not share a compressed frame with
+the owner's other data (docs/threat-model.md, T38).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from awserver.records import ZERO_HASH, Head, SealedRecord, Seq
+from awvault.columns.compress import pack
+from awvault.columns.payload import NextIds, Payload, encode_payload
+from awvault.columns.table import EventTable
+from awvault.columns.zones import IndexRow, index_row_of
+from awvault.crypto.envelope import seal_record
+from awvault.crypto.padding import FLOOR_LOCAL_BYTES, pad
+from awvault.journal import Tail
+from awvault.unlocked import Unlocked
+
+RECORD_EVENTS_MAX: Final = 8192
+"""Events of one record: about 90 KB sealed, where AEAD and zstd are fastest."""
+
+RECORD_TEXT_BYTES_MAX: Final = 512 * 1024
+"""Distinct data of one record, before compression, so that it stays below 1 MiB."""
+
+WEB_TYPE_PREFIX: Final = "web."
+"""Bucket types whose content pages choose: web.tab.current and its kin."""
+
+Random = Callable[[int], bytes]
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """A record ready to be stored, with its index row."""
+
+    record: SealedRecord
+    index_row: IndexRow
+    sealed_index_row: bytes
+
+
+def divide(
+    tail: Tail,
+    *,
+    web_buckets: frozenset[int],
+    document: tuple[int, bytes],
+    next_ids: NextIds,
+) -> Iterator[Payload]:
+    """Yield the payloads that hold a tail, none larger than a record may be."""
+    for apart in (False, True):
+        zones = [z for z in tail.zones if (z[0] in web_buckets) is apart]
+        own = [v for v in tail.bucket_versions if (v.bucket_id in web_buckets) is apart]
+        for part in _parts(zones):
+            yield Payload(
+                seen={}, document=document, next_ids=next_ids, buckets=own, zones=part
+            )
+            own = []
+        if own:
+            yield Payload(
+                seen={}, document=document, next_ids=next_ids, buckets=own, zones=[]
+            )
+
+
+def _parts(
+    zones: list[tuple[int, EventTable]],
+) -> Iterator[list[tuple[int, EventTable]]]:
+    part: list[tuple[int, EventTable]] = []
+    events = text_bytes = 0
+    for bucket_id, whole in zones:
+        table = whole.sorted_by_start()
+        at = 0
+        while at < len(table):
+            rows, cost = _fitting(
+                table,
+                at,
+                RECORD_EVENTS_MAX - events,
+                RECORD_TEXT_BYTES_MAX - text_bytes,
+            )
+            if rows == 0 and part:
+                yield part
+                part, events, text_bytes = [], 0, 0
+                continue
+            rows = max(rows, 1)  # a single event always fits a record of its own
+            part.append((bucket_id, table.take(np.arange(at, at + rows))))
+            at, events, text_bytes = at + rows, events + rows, text_bytes + cost
+    if part:
+        yield part
+
+
+def _fitting(
+    table: EventTable, at: int, rows_max: int, bytes_max: int
+) -> tuple[int, int]:
+    """Return how many rows from `at` fit, and the bytes of their distinct texts."""
+    rows_max = min(rows_max, len(table) - at)
+    every_text = sum(map(len, table.texts))
+    if every_text <= bytes_max:
+        return rows_max, every_text
+    seen: set[int] = set()
+    cost = 0
+    for row, text in enumerate(table.data[at : at + rows_max].tolist()):
+        added = 0 if text in seen else len(table.texts[text])
+        if cost + added > bytes_max:
+            return row, cost
+        seen.add(text)
+        cost += added
+    return rows_max, cost
+
+
+def seal_payloads(
+    payloads: Iterator[Payload],
+    keys: Unlocked,
+    head: Head | None,
+    *,
+    random: Random,
+    step: Step,
+    compression: bool = True,
+) -> list[NewRecord]:
+    """Seal payloads as the records that follow `head` in the client's log."""
+    records = []
+    for payload in payloads:
+        record = seal_record(
+            keys.epoch_key,
+            keys.client_key,
+            account_id=keys.account_id,
+            client_id=keys.client_id,
+            epoch=keys.epoch,
+            seq=Seq(0 if head is None else head.seq + 1),
+            prev=ZERO_HASH if head is None else head.hash,
+            plaintext=pad(
+                pack(encode_payload(payload), compression=compression),
+                floor=FLOOR_LOCAL_BYTES,
+            ),
+            random=random,
+        )
+        step("record-sealed")
+        index_row = index_row_of(payload)
+        records.append(
+            NewRecord(
+                record=record,
+                index_row=index_row,
+                sealed_index_row=keys.seal_index_row(record.hash, index_row, random),
+            )
+        )
+        head = Head(seq=record.header.seq, hash=record.hash)
+    return records

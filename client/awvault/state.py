@@ -1,0 +1,249 @@
+"""What an open vault holds in memory, and how it is loaded from disk.
+
+Everything here can be thrown away and loaded again: after a write failed,
+that is what happens.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from awserver.records import ClientId, Head, Seq
+from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.logs import SqliteLogStore
+from awvault import tables
+from awvault.columns.payload import BucketVersion, Payload
+from awvault.columns.table import EventTable
+from awvault.columns.zones import IndexRow, index_row_of
+from awvault.errors import IntegrityError, PayloadError
+from awvault.index import Overlay, ZoneCache, ZoneIndex
+from awvault.journal import EventRow, Journal
+from awvault.unlocked import Unlocked
+
+log = logging.getLogger(__name__)
+
+COUNTER_BITS: Final = 40
+"""An event id is client number * 2^40 + counter: safe as a JavaScript integer."""
+
+COUNTER_MASK: Final = (1 << COUNTER_BITS) - 1
+
+ACTIVITY_PREFIX: Final = "activity_"
+"""Buckets of the activity API, whose events keep the time they were stored."""
+
+
+@dataclass(slots=True)
+class BucketState:
+    """A visible bucket, and the event that the next heartbeat may extend."""
+
+    version: BucketVersion
+    last: EventRow | None = None
+    last_jid: int | None = None
+    """The journal row that holds `last` alone, and may be replaced."""
+    last_known: bool = False
+
+    @property
+    def keeps_stored_at(self) -> bool:
+        """Whether its events keep the time they were stored."""
+        return self.version.name.startswith(ACTIVITY_PREFIX)
+
+    def forget_last(self) -> None:
+        """Look for the newest event again before the next heartbeat."""
+        self.last, self.last_jid, self.last_known = None, None, False
+
+
+@dataclass(slots=True)
+class State:
+    """All that is loaded from disk, and replaced as one."""
+
+    client_number: int
+    journal: Journal = field(default_factory=Journal)
+    index: ZoneIndex = field(default_factory=ZoneIndex)
+    overlay: Overlay = field(default_factory=Overlay)
+    versions: dict[int, BucketVersion] = field(default_factory=dict)
+    buckets: dict[str, BucketState] = field(default_factory=dict)
+    head: Head | None = None
+    next_event: int = 1
+    next_bucket: int = 1
+    damaged_rows: list[int] = field(default_factory=list)
+    """Journal rows that did not open; they stay on disk as they are."""
+
+    def take_event_ids(self, count: int) -> int:
+        """Return the first of `count` new event ids."""
+        first = self.next_event
+        self.next_event += count
+        return (self.client_number << COUNTER_BITS) | first
+
+    def take_bucket_id(self) -> int:
+        """Return a new bucket number."""
+        number = self.next_bucket
+        self.next_bucket += 1
+        return (self.client_number << COUNTER_BITS) | number
+
+    def see_ids(self, *, next_event: int = 1, next_bucket: int = 1) -> None:
+        """Never give an id again that is, or was, in use."""
+        self.next_event = max(self.next_event, next_event)
+        self.next_bucket = max(self.next_bucket, next_bucket)
+
+    def see_bucket(self, version: BucketVersion) -> None:
+        """Take a bucket version, if it is newer than the one known."""
+        known = self.versions.get(version.bucket_id)
+        if known is not None and version.revision <= known.revision:
+            return
+        self.versions[version.bucket_id] = version
+        if version.bucket_id >> COUNTER_BITS == self.client_number:
+            self.see_ids(next_bucket=(version.bucket_id & COUNTER_MASK) + 1)
+
+    def name_buckets(self) -> None:
+        """Work out which bucket each name means now: the newest not hidden."""
+        self.buckets = {
+            version.name: BucketState(version)
+            for _, version in sorted(self.versions.items())
+            if not version.hidden
+        }
+
+
+class RecordReader:
+    """Opens records, and keeps the zones that were decoded last.
+
+    Safe to use from any thread.
+    """
+
+    def __init__(
+        self, database: Database, store: SqliteLogStore, keys: Unlocked
+    ) -> None:
+        """Read from `store`, which lies in `database`."""
+        self._db = database
+        self._store = store
+        self._keys = keys
+        self.cache = ZoneCache()
+
+    def zone(self, index: ZoneIndex, record: int, bucket_id: int) -> EventTable:
+        """Return one decoded zone.
+
+        Raises `IntegrityError` if the record is not what its client sealed.
+        """
+        table = self.cache.get(record, bucket_id)
+        if table is not None:
+            return table
+        client_id, seq = index.records[record]
+        with self._db.reading() as tx:
+            payload = self.payload_within(tx, client_id, seq)
+        self.cache.put(record, payload.zones)
+        for zone_bucket, zone_table in payload.zones:
+            if zone_bucket == bucket_id:
+                return zone_table
+        raise IntegrityError(
+            f"the index names a bucket that record {seq} does not hold:"
+            " run awvault verify"
+        )
+
+    def payload_within(self, tx: Transaction, client_id: ClientId, seq: Seq) -> Payload:
+        """Return what a record holds, read inside a transaction."""
+        record = self._store.record_within(tx, self._keys.account_id, client_id, seq)
+        if record is None or record.body is None:
+            raise IntegrityError(
+                f"record {seq} of client {client_id.hex()[:8]} is not in the"
+                " database, its index row is: run awvault verify"
+            )
+        return self._keys.open_payload(record)
+
+
+class Loader:
+    """Reads state from disk. Runs in a thread; owns nothing that changes."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: SqliteLogStore,
+        keys: Unlocked,
+        reader: RecordReader,
+    ) -> None:
+        """Load from `database` with `keys`."""
+        self._db = database
+        self._store = store
+        self._keys = keys
+        self._reader = reader
+
+    def load(self) -> State:
+        """Return the state as the disk has it, in one snapshot."""
+        state = State(client_number=self._keys.client_number)
+        with self._db.reading() as tx:
+            rows = tables.index_rows(tx)
+            for client_id, number in self._keys.client_numbers.items():
+                self._load_log(tx, state, client_id, number, rows)
+            boots = tables.boots(tx)
+            for row in tables.journal_rows(tx):
+                self._load_journal_row(state, row, boots)
+        mine = self._keys.client_number
+        state.see_ids(next_event=(state.index.id_max(mine) & COUNTER_MASK) + 1)
+        for event_id in state.journal.ids():
+            if event_id >> COUNTER_BITS == mine:
+                state.see_ids(next_event=(event_id & COUNTER_MASK) + 1)
+        for event_id, revision in state.journal.revised():
+            state.overlay.add(event_id, revision, mine)
+        state.name_buckets()
+        return state
+
+    def _load_log(
+        self,
+        tx: Transaction,
+        state: State,
+        client_id: ClientId,
+        number: int,
+        sealed_rows: Mapping[tuple[ClientId, Seq], bytes],
+    ) -> None:
+        mine = number == self._keys.client_number
+        head = None
+        for head in self._store.heads_within(tx, self._keys.account_id, client_id):
+            row = self._index_row(tx, client_id, head, sealed_rows)
+            state.index.add(client_id, number, head.seq, row.zones)
+            for event_id, revision in row.revisions:
+                state.overlay.add(event_id, revision, number)
+            for version in row.buckets:
+                state.see_bucket(version)
+            if mine:
+                state.see_ids(
+                    next_event=row.next_ids.next_event,
+                    next_bucket=row.next_ids.next_bucket,
+                )
+        if mine:
+            state.head = head
+
+    def _index_row(
+        self,
+        tx: Transaction,
+        client_id: ClientId,
+        head: Head,
+        sealed_rows: Mapping[tuple[ClientId, Seq], bytes],
+    ) -> IndexRow:
+        """Return a record's index row: a cache, so a bad one is made again."""
+        sealed = sealed_rows.get((client_id, head.seq))
+        if sealed is not None:
+            try:
+                return self._keys.open_index_row(head.hash, sealed)
+            except (IntegrityError, PayloadError):
+                pass
+        log.warning("index row made again", extra={"seq": head.seq})
+        return index_row_of(self._reader.payload_within(tx, client_id, head.seq))
+
+    def _load_journal_row(
+        self, state: State, row: tables.SealedJournalRow, boots: Mapping[int, bytes]
+    ) -> None:
+        size = len(row.sealed)
+        try:
+            held = self._keys.open_journal_row(row, boots)
+        except (IntegrityError, PayloadError) as error:
+            log.error("journal row does not open", extra={"jid": row.jid})  # noqa: TRY400
+            log.debug("reason", exc_info=error)
+            state.damaged_rows.append(row.jid)
+            state.journal.next_jid = max(state.journal.next_jid, row.jid + 1)
+            return
+        if isinstance(held, BucketVersion):
+            state.journal.put_bucket(row.jid, held, size=size)
+            state.see_bucket(held)
+        elif isinstance(held, EventRow):
+            state.journal.put_event(row.jid, held, size=size, now=time.monotonic())
+        else:
+            state.journal.put_tables(row.jid, held, size=size)

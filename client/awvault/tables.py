@@ -1,0 +1,124 @@
+"""The vault's own tables, and the only SQL of this package.
+
+They live on the same `Database` as the log store, so that one transaction can
+insert a record, its index row, and remove the journal rows it replaces. Every
+function here is synchronous and takes the connection of a transaction that
+the caller holds. Nothing here knows a key: blobs come sealed and leave sealed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from awserver.records import AccountId, ClientId, Seq
+from awserver.storage.sqlite.database import Database, Transaction
+
+COMPONENT: Final = "vault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultRow:
+    """Which account and client this data directory belongs to."""
+
+    account_id: AccountId
+    client_id: ClientId
+    keystore: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedJournalRow:
+    """One row of the sealed tail; `write` counts the writes of its boot."""
+
+    jid: int
+    boot: int
+    write: int
+    sealed: bytes
+
+
+def migrate(database: Database) -> None:
+    """Bring the vault's tables to this program's version."""
+    database.migrate(COMPONENT, files("awvault") / "migrations")
+
+
+def vault_row(tx: Transaction) -> VaultRow | None:
+    """Return the vault's one row, or None where no vault was made yet."""
+    for account_id, client_id, keystore in tx.execute(
+        "SELECT account_id, client_id, keystore FROM vault"
+    ):
+        return VaultRow(
+            account_id=AccountId(account_id),
+            client_id=ClientId(client_id),
+            keystore=keystore,
+        )
+    return None
+
+
+def put_vault_row(tx: Transaction, row: VaultRow) -> None:
+    """Write the vault's one row; it replaces the one before."""
+    tx.execute(
+        "INSERT INTO vault (one, account_id, client_id, keystore) VALUES (1, ?, ?, ?)"
+        " ON CONFLICT (one) DO UPDATE SET account_id = excluded.account_id,"
+        " client_id = excluded.client_id, keystore = excluded.keystore",
+        (row.account_id, row.client_id, row.keystore),
+    )
+
+
+def begin_boot(tx: Transaction, random: bytes) -> int:
+    """Number this start of the program, and forget starts without rows."""
+    tx.execute("DELETE FROM boots WHERE boot NOT IN (SELECT boot FROM journal)")
+    # Never a number that a row still in the file could name.
+    (boot,) = tx.execute("SELECT coalesce(max(boot), 0) + 1 FROM boots").fetchone()
+    tx.execute("INSERT INTO boots (boot, random) VALUES (?, ?)", (boot, random))
+    return int(boot)
+
+
+def boots(tx: Transaction) -> dict[int, bytes]:
+    """Return the random bytes of every start that may have journal rows."""
+    return dict(tx.execute("SELECT boot, random FROM boots"))
+
+
+def put_journal_row(tx: Transaction, row: SealedJournalRow) -> None:
+    """Write a journal row; an open event's row replaces itself."""
+    tx.execute(
+        "INSERT INTO journal (jid, boot, write, sealed) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (jid) DO UPDATE SET boot = excluded.boot,"
+        " write = excluded.write, sealed = excluded.sealed",
+        (row.jid, row.boot, row.write, row.sealed),
+    )
+
+
+def journal_rows(tx: Transaction) -> list[SealedJournalRow]:
+    """Return every journal row, oldest first."""
+    return [
+        SealedJournalRow(jid=jid, boot=boot, write=write, sealed=sealed)
+        for jid, boot, write, sealed in tx.execute(
+            "SELECT jid, boot, write, sealed FROM journal ORDER BY jid"
+        )
+    ]
+
+
+def delete_journal_rows(tx: Transaction, jids: Iterable[int]) -> None:
+    """Remove the rows that a record now holds."""
+    tx.executemany("DELETE FROM journal WHERE jid = ?", [(jid,) for jid in jids])
+
+
+def put_index_row(
+    tx: Transaction, client_id: ClientId, seq: Seq, sealed: bytes
+) -> None:
+    """Write a record's index row; a rebuilt one replaces the one before."""
+    tx.execute(
+        "INSERT INTO index_rows (client_id, seq, sealed) VALUES (?, ?, ?)"
+        " ON CONFLICT (client_id, seq) DO UPDATE SET sealed = excluded.sealed",
+        (client_id, seq, sealed),
+    )
+
+
+def index_rows(tx: Transaction) -> dict[tuple[ClientId, Seq], bytes]:
+    """Return every sealed index row by (client, seq)."""
+    return {
+        (ClientId(client_id), Seq(seq)): sealed
+        for client_id, seq, sealed in tx.execute(
+            "SELECT client_id, seq, sealed FROM index_rows"
+        )
+    }

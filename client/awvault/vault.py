@@ -1,0 +1,823 @@
+"""The vault: one owner's history, open.
+
+It gives events their ids, merges heartbeats, writes the journal, and shows
+journal and records as one view. The rooms beneath it do the rest: `durability`
+keeps memory honest, `sealer` turns the journal into records, `view` reads.
+
+The event loop's thread owns all state. Nothing is answered before it is on
+disk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.logs import SqliteLogStore
+from awvault import tables
+from awvault.columns import jsontext
+from awvault.columns.payload import BucketVersion
+from awvault.columns.table import PAIR, TOMBSTONE, EventTable
+from awvault.columns.timestamps import (
+    TIME_US_MAX,
+    TIME_US_MIN,
+    from_datetime,
+    to_datetime,
+)
+from awvault.durability import DurableState
+from awvault.errors import (
+    BucketNotFoundError,
+    IntegrityError,
+    InvalidInputError,
+    LimitError,
+)
+from awvault.events import Bucket, Event, event_from_row
+from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
+from awvault.sealer import Sealer
+from awvault.sealing import Random, Step
+from awvault.state import BucketState, Loader, RecordReader, State
+from awvault.unlocked import Unlocked
+from awvault.view import BucketView, Order, event_row, read_view, row_at
+
+log = logging.getLogger(__name__)
+
+BULK_ROW_EVENTS_MAX: Final = 8_192
+"""Events of one journal row; a larger request takes several, in one commit."""
+
+REQUEST_EVENTS_MAX: Final = 200_000
+"""Events of one request."""
+
+BUCKET_TEXT_CHARS_MAX: Final = 512
+"""Characters of a bucket's id, type, client and hostname, each."""
+
+BUCKETS_MAX: Final = 4_096
+"""Buckets that can be seen at one time; hidden ones do not count."""
+
+BUCKET_DATA_BYTES_MAX: Final = 64 * 1024
+"""Bytes of a bucket's own data, as compact JSON."""
+
+PULSETIME_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
+
+TEXT_CACHE_ENTRIES_MAX: Final = 8_192
+TEXT_CACHED_BYTES_MAX: Final = 4_096
+"""Longer texts are compacted each time they come."""
+
+Clock = Callable[[], int]
+
+
+def wall_clock_us() -> int:
+    """Return the time in microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRows:
+    """Events to insert: one sequence per column, all of one length.
+
+    `starts` and `durations` are microseconds, -1 where there is no end;
+    `texts` are JSON objects as they were received; `flags` may be absent.
+    """
+
+    starts: Sequence[int]
+    durations: Sequence[int]
+    texts: Sequence[bytes]
+    flags: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What `awvault status` says of an open vault."""
+
+    account_id: str
+    client_id: str
+    client_number: int
+    epoch: int
+    buckets: int
+    hidden_buckets: int
+    records: int
+    sealed_events: int
+    """Rows in records, earlier revisions and tombstones included."""
+    journal_rows: int
+    journal_events: int
+    journal_bytes: int
+    damaged_journal_rows: int
+
+
+class Vault:
+    """One owner's history on one client.
+
+    Open one with `Vault.open`; it is an async context manager. Times are
+    microseconds since 1970, UTC, where a method does not say otherwise.
+    Errors are those of `awvault.errors`, and `awserver.errors.StorageError`
+    where the disk fails.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        unlocked: Unlocked,
+        *,
+        random: Random,
+        clock: Clock = wall_clock_us,
+        step: Step = lambda _: None,
+        compression: bool = True,
+    ) -> None:
+        """Use an unlocked vault; `start` comes before anything else.
+
+        `step` is called with a name at each step of a seal: tests break there.
+        """
+        self._db = database
+        self._keys = unlocked
+        self._random = random
+        self._clock = clock
+        self._store = SqliteLogStore(database)
+        self._reader = RecordReader(database, self._store, unlocked)
+        loader = Loader(database, self._store, unlocked, self._reader)
+        self._durable = DurableState(database, loader.load)
+        self._sealer = Sealer(
+            self._durable,
+            self._store,
+            unlocked,
+            clock=clock,
+            random=random,
+            step=step,
+            compression=compression,
+        )
+        self._boot = 0
+        self._boot_key = unlocked.boot_key(bytes(32))
+        self._writes = 0
+        self._texts: dict[bytes, bytes] = {}
+        self._resources = contextlib.AsyncExitStack()
+        self._closed = False
+
+    # -- opening and closing -------------------------------------------------
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: str | Path,
+        *,
+        passphrase: str | None = None,
+        passphrase_file: str | Path | None = None,
+    ) -> "Vault":
+        """Open the vault in `data_dir`, and make it where there is none.
+
+        The passphrase is `passphrase`, or lies in `passphrase_file`, or is
+        looked for where `awvault` looks for it. Raises `WrongPassphraseError`;
+        `VaultLockedError` if another process has the directory; and
+        `IntegrityError` if what is stored is not what this owner sealed.
+        """
+        from awvault import opening
+
+        return await opening.open_for_library(
+            Path(data_dir), passphrase=passphrase, passphrase_file=passphrase_file
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the vault."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the vault."""
+        await self.close()
+
+    def release_on_close(self, resources: contextlib.AsyncExitStack) -> None:
+        """Release `resources` when the vault is closed, the latest first."""
+        self._resources.push_async_callback(resources.aclose)
+
+    async def start(self) -> None:
+        """Read journal and index, and begin to seal by schedule."""
+        boot_random = self._random(32)
+        self._boot = await self._db.write(
+            partial(tables.begin_boot, random=boot_random)
+        )
+        self._boot_key = self._keys.boot_key(boot_random)
+        await self._durable.open()
+        self._sealer.start()
+
+    async def close(self) -> None:
+        """End what is under way, and let go of the data directory."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._sealer.stop()
+        await self._durable.close()
+        await self._resources.aclose()
+
+    async def settle(self) -> None:
+        """Return once memory agrees with the disk: at once, but after a failure."""
+        await self._durable.settle()
+
+    @property
+    def keys(self) -> Unlocked:
+        """The keys this vault was opened with."""
+        return self._keys
+
+    @property
+    def database(self) -> Database:
+        """The database that holds log store, journal and index."""
+        return self._db
+
+    @property
+    def store(self) -> SqliteLogStore:
+        """The log store that holds the sealed records."""
+        return self._store
+
+    @property
+    def device_id(self) -> str:
+        """A UUID that stays the same for this client, and says nothing of it."""
+        return str(UUID(bytes=self._keys.client_id))
+
+    # -- buckets -------------------------------------------------------------
+
+    def buckets(self) -> dict[str, Bucket]:
+        """Return every visible bucket by its id."""
+        return {
+            name: _bucket(state.version)
+            for name, state in self._durable.current.buckets.items()
+        }
+
+    def bucket(self, bucket_id: str) -> Bucket:
+        """Return one bucket, or raise `BucketNotFoundError`."""
+        return _bucket(self._bucket(bucket_id).version)
+
+    def last_updated(self, bucket_id: str) -> int | None:
+        """Return the end of the bucket's newest event; None if it is empty."""
+        last = self._newest(self._bucket(bucket_id))
+        return None if last is None else last.end
+
+    async def create_bucket(
+        self,
+        bucket_id: str,
+        *,
+        type: str,  # noqa: A002 - the field's name
+        client: str = "",
+        hostname: str = "",
+        data: bytes = b"{}",
+        created_us: int | None = None,
+    ) -> bool:
+        """Make a bucket; return False, and change nothing, if it exists.
+
+        The name of a bucket that was hidden may be used again, for a new one.
+        """
+        await self.settle()
+        _check_bucket_texts(bucket_id, type, client, hostname)
+        text = jsontext.compact(data)
+        if len(text) > BUCKET_DATA_BYTES_MAX:
+            raise LimitError(
+                "data",
+                f"bucket data has {len(text)} bytes, at most"
+                f" {BUCKET_DATA_BYTES_MAX} are kept",
+            )
+        state = self._durable.current
+        if bucket_id in state.buckets:
+            # Whoever made it may still be waiting for the disk.
+            await self._durable.barrier()
+            return False
+        if len(state.buckets) >= BUCKETS_MAX:
+            raise LimitError(
+                "id", f"there are {BUCKETS_MAX} buckets already: delete one first"
+            )
+        version = BucketVersion(
+            bucket_id=state.take_bucket_id(),
+            revision=0,
+            name=bucket_id,
+            type=type,
+            client=client,
+            hostname=hostname,
+            created_us=self._clock() if created_us is None else created_us,
+            data=text,
+            hidden=False,
+        )
+        state.buckets[bucket_id] = BucketState(version)
+        await self._write_bucket(state, version)
+        return True
+
+    async def hide_bucket(self, bucket_id: str) -> None:
+        """Take a bucket out of sight. Its records stay as they are."""
+        await self.settle()
+        version = self._bucket(bucket_id).version
+        state = self._durable.current
+        del state.buckets[bucket_id]
+        await self._write_bucket(
+            state,
+            msgspec.structs.replace(
+                version, revision=version.revision + 1, hidden=True
+            ),
+        )
+
+    async def _write_bucket(self, state: State, version: BucketVersion) -> None:
+        state.see_bucket(version)
+        jid = state.journal.take_jid()
+        row = self._seal_row(jid, encode_bucket(version))
+        state.journal.put_bucket(jid, version, size=len(row.sealed))
+        await self._write([row])
+
+    def _bucket(self, bucket_id: str) -> BucketState:
+        try:
+            return self._durable.current.buckets[bucket_id]
+        except KeyError:
+            raise BucketNotFoundError(bucket_id) from None
+
+    # -- writing events ------------------------------------------------------
+
+    async def insert_rows(self, bucket_id: str, rows: NewRows) -> Sequence[int]:
+        """Store new events, all of them or none; return their ids."""
+        await self.settle()
+        bucket = self._bucket(bucket_id)
+        count = len(rows.starts)
+        if count > REQUEST_EVENTS_MAX:
+            raise LimitError(
+                "events",
+                f"the request has {count} events, at most {REQUEST_EVENTS_MAX}"
+                " are taken at once: send them in parts",
+            )
+        texts = self._compact_all(rows.texts)
+        ids: Sequence[int]
+        if count == 0:
+            return ()
+        if count == 1:
+            check_span(rows.starts[0], rows.durations[0])
+            row = self._new_row(bucket, rows.starts[0], rows.durations[0], texts[0])
+            if rows.flags is not None:
+                row = row._replace(flags=rows.flags[0])
+            ids = (row.id,)
+            _, sealed = self._journal_event(row)
+            sealed_rows = [sealed]
+        else:
+            table = self._new_table(bucket, rows, texts)
+            first = int(table.id[0])
+            ids = range(first, first + count)
+            sealed_rows = [
+                self._journal_table(
+                    bucket,
+                    table.take(np.arange(at, min(at + BULK_ROW_EVENTS_MAX, count)))
+                    if count > BULK_ROW_EVENTS_MAX
+                    else table,
+                )
+                for at in range(0, count, BULK_ROW_EVENTS_MAX)
+            ]
+        bucket.forget_last()
+        await self._write(sealed_rows)
+        await self._sealer.after_write()
+        return ids
+
+    async def heartbeat(
+        self,
+        bucket_id: str,
+        *,
+        start: int,
+        duration: int,
+        text: bytes,
+        pulsetime_us: int,
+    ) -> EventRow:
+        """Extend the bucket's last event, or store a new one; return the result.
+
+        The last event is what the last heartbeat made or extended; after any
+        other write to the bucket it is the newest by start. It is extended if
+        its data is equal, and `start` lies between its start and its end plus
+        `pulsetime_us`, both inclusive: its end is then the later of the two.
+        """
+        await self.settle()
+        bucket = self._bucket(bucket_id)
+        check_span(start, duration)
+        if not 0 <= pulsetime_us <= PULSETIME_US_MAX:
+            raise InvalidInputError(
+                "pulsetime",
+                f"pulsetime is {pulsetime_us / 1e6} s, it must be 0 to"
+                f" {PULSETIME_US_MAX // 1_000_000} s",
+            )
+        text = self._compact(text)
+        last = self._last(bucket)
+        extends = (
+            last is not None
+            and last.start <= start <= last.end + pulsetime_us
+            and _same_data(last.text, text)
+        )
+        jid = None
+        if last is None or not extends:
+            row = self._new_row(bucket, start, duration, text)
+        else:
+            whole = max(last.duration, start - last.start + max(duration, 0))
+            if whole == last.duration:
+                # Nothing is new, but what is told must be on disk.
+                await self._durable.barrier()
+                return last
+            row = last._replace(duration=whole)
+            jid = bucket.last_jid
+            state = self._durable.current
+            if jid is None or not state.journal.replaceable(jid):
+                # It lies in a record, or in a row with others: add a revision.
+                jid = None
+                row = row._replace(revision=state.overlay.revision(row.id) + 1)
+        jid, sealed = self._journal_event(row, jid=jid)
+        bucket.last, bucket.last_jid, bucket.last_known = row, jid, True
+        await self._write([sealed])
+        await self._sealer.after_write()
+        return row
+
+    async def correct(
+        self,
+        bucket_id: str,
+        event_id: int,
+        *,
+        start: int,
+        duration: int,
+        text: bytes,
+        flags: int = 0,
+    ) -> EventRow | None:
+        """Append a new revision of an event; None if the bucket has no such event.
+
+        The revision before stays where it is, in the journal or in a record.
+        """
+        await self.settle()
+        bucket = self._bucket(bucket_id)
+        check_span(start, duration)
+        text = self._compact(text)
+        before = event_row(self._view(bucket), event_id)
+        if before is None:
+            return None
+        return await self._revise(
+            bucket,
+            before._replace(
+                start=start,
+                duration=duration,
+                text=text,
+                flags=flags & PAIR,
+                stored_at=self._stored_at(bucket),
+            ),
+        )
+
+    async def delete_event(self, bucket_id: str, event_id: int) -> bool:
+        """Append a tombstone for an event; False if the bucket has no such event."""
+        await self.settle()
+        bucket = self._bucket(bucket_id)
+        before = event_row(self._view(bucket), event_id)
+        if before is None:
+            return False
+        await self._revise(bucket, before._replace(flags=TOMBSTONE, text=b"{}"))
+        return True
+
+    async def _revise(self, bucket: BucketState, row: EventRow) -> EventRow:
+        overlay = self._durable.current.overlay
+        row = row._replace(revision=overlay.revision(row.id) + 1)
+        _, sealed = self._journal_event(row)
+        bucket.forget_last()
+        await self._write([sealed])
+        await self._sealer.after_write()
+        return row
+
+    def _stored_at(self, bucket: BucketState) -> int:
+        return self._clock() if bucket.keeps_stored_at else -1
+
+    def _new_row(
+        self, bucket: BucketState, start: int, duration: int, text: bytes
+    ) -> EventRow:
+        return EventRow(
+            id=self._durable.current.take_event_ids(1),
+            revision=0,
+            bucket_id=bucket.version.bucket_id,
+            start=start,
+            duration=duration,
+            stored_at=self._stored_at(bucket),
+            flags=0,
+            text=text,
+        )
+
+    def _new_table(
+        self, bucket: BucketState, rows: NewRows, texts: Sequence[bytes]
+    ) -> EventTable:
+        count = len(rows.starts)
+        try:
+            start = np.array(rows.starts, dtype=np.int64)
+            duration = np.array(rows.durations, dtype=np.int64)
+        except OverflowError:
+            raise InvalidInputError(
+                "timestamp", "a time lies outside the years 1 to 9999"
+            ) from None
+        end = start + np.maximum(duration, 0)
+        wrong = (start < TIME_US_MIN) | (end > TIME_US_MAX) | (duration < -1)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            check_span(int(start[at]), int(duration[at]), place=f"[{at}].")
+        numbers: dict[bytes, int] = {}
+        data = [numbers.setdefault(text, len(numbers)) for text in texts]
+        first = self._durable.current.take_event_ids(count)
+        return EventTable(
+            id=np.arange(first, first + count, dtype=np.int64),
+            revision=np.zeros(count, dtype=np.uint32),
+            start=start,
+            duration=duration,
+            stored_at=np.full(count, self._stored_at(bucket), dtype=np.int64),
+            flags=(
+                np.zeros(count, dtype=np.uint8)
+                if rows.flags is None
+                else np.array(rows.flags, dtype=np.uint8)
+            ),
+            data=np.array(data, dtype=np.uint32),
+            texts=list(numbers),
+        )
+
+    def _compact(self, text: bytes) -> bytes:
+        """Return the compact form of a JSON object; most texts come again."""
+        known = self._texts.get(text)
+        if known is not None:
+            return known
+        compact = jsontext.compact(text)
+        if len(text) <= TEXT_CACHED_BYTES_MAX:
+            if len(self._texts) >= TEXT_CACHE_ENTRIES_MAX:
+                self._texts.clear()
+            self._texts[text] = compact
+        return compact
+
+    def _compact_all(self, texts: Sequence[bytes]) -> list[bytes]:
+        known = self._texts
+        found = []
+        for at, text in enumerate(texts):
+            hit = known.get(text)
+            if hit is None:
+                try:
+                    hit = self._compact(text)
+                except InvalidInputError as error:
+                    if len(texts) == 1:
+                        raise
+                    raise error.within(f"[{at}]") from None
+            found.append(hit)
+        return found
+
+    # -- the journal ---------------------------------------------------------
+
+    def _seal_row(self, jid: int, plaintext: bytes) -> tables.SealedJournalRow:
+        self._writes += 1
+        return self._keys.seal_journal_row(
+            self._boot_key,
+            jid=jid,
+            boot=self._boot,
+            write=self._writes,
+            plaintext=plaintext,
+            random=self._random,
+        )
+
+    def _journal_event(
+        self, row: EventRow, *, jid: int | None = None
+    ) -> tuple[int, tables.SealedJournalRow]:
+        state = self._durable.current
+        if jid is None:
+            jid = state.journal.take_jid()
+        sealed = self._seal_row(jid, encode_event(row))
+        state.journal.put_event(jid, row, size=len(sealed.sealed), now=time.monotonic())
+        state.overlay.add(row.id, row.revision, self._keys.client_number)
+        return jid, sealed
+
+    def _journal_table(
+        self, bucket: BucketState, table: EventTable
+    ) -> tables.SealedJournalRow:
+        journal = self._durable.current.journal
+        jid = journal.take_jid()
+        zones = [(bucket.version.bucket_id, table)]
+        sealed = self._seal_row(jid, encode_tables(zones))
+        journal.put_tables(jid, zones, size=len(sealed.sealed))
+        return sealed
+
+    async def _write(self, rows: Sequence[tables.SealedJournalRow]) -> None:
+        def work(tx: Transaction) -> None:
+            for row in rows:
+                tables.put_journal_row(tx, row)
+
+        await self._durable.write(work)
+
+    # -- reading -------------------------------------------------------------
+
+    def read(
+        self,
+        bucket_id: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int | None = None,
+        order: Order = "newest",
+        clip: bool = False,
+    ) -> EventTable:
+        """Return the events that overlap [start, end], both inclusive.
+
+        Newest start first, or oldest first; of equal starts, the one that was
+        inserted first comes first. `limit` keeps that many of the newest. With
+        `clip`, events are cut to the range. It may read the disk: milliseconds
+        for a day. Call `settle` before it.
+        """
+        return read_view(
+            self._view(self._bucket(bucket_id)),
+            start=start,
+            end=end,
+            limit=limit,
+            order=order,
+            clip=clip,
+        )
+
+    async def read_async(
+        self,
+        bucket_id: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int | None = None,
+        order: Order = "newest",
+        clip: bool = False,
+    ) -> EventTable:
+        """Return what `read` returns, without holding up the event loop."""
+        await self.settle()
+        return await asyncio.to_thread(
+            read_view,
+            self._view(self._bucket(bucket_id)),
+            start=start,
+            end=end,
+            limit=limit,
+            order=order,
+            clip=clip,
+        )
+
+    def count(
+        self, bucket_id: str, *, start: int | None = None, end: int | None = None
+    ) -> int:
+        """Return how many events `read` would return. Call `settle` before it."""
+        view = self._view(self._bucket(bucket_id))
+        if start is not None and end is not None and start > end:
+            return 0
+        return view.count(start=start, end=end)
+
+    def event(self, bucket_id: str, event_id: int) -> EventRow | None:
+        """Return one event, unclipped; None if the bucket has no such event."""
+        return event_row(self._view(self._bucket(bucket_id)), event_id)
+
+    def _view(self, bucket: BucketState) -> BucketView:
+        state = self._durable.current
+        bucket_id = bucket.version.bucket_id
+        return BucketView(
+            bucket_id=bucket_id,
+            client_number=self._keys.client_number,
+            tables=state.journal.tables(bucket_id),
+            zones=state.index.of_bucket(bucket_id),
+            client_numbers=state.index.client_numbers,
+            overlay=state.overlay.frozen(),
+            load=partial(self._reader.zone, state.index),
+        )
+
+    def _last(self, bucket: BucketState) -> EventRow | None:
+        """Return the event that a heartbeat may extend.
+
+        A record that does not open is no reason to lose a heartbeat.
+        """
+        try:
+            return self._newest(bucket)
+        except IntegrityError:
+            log.exception("the newest event cannot be read, a new one begins")
+            return None
+
+    def _newest(self, bucket: BucketState) -> EventRow | None:
+        """Return the event that a heartbeat may extend, and note where it lies."""
+        if bucket.last_known:
+            return bucket.last
+        number = bucket.version.bucket_id
+        found = self._view(bucket).read(start=None, end=None, newest_max=1)
+        bucket.forget_last()
+        if len(found):
+            at = int(np.lexsort((found.id, found.start))[-1])
+            bucket.last = row_at(found, at, number)
+            journal = self._durable.current.journal
+            bucket.last_jid = journal.row_of(number, bucket.last)
+        bucket.last_known = True
+        return bucket.last
+
+    # -- sealing, and facts --------------------------------------------------
+
+    async def seal_now(self) -> int:
+        """Seal every closed event of the journal; return the number of records."""
+        return await self._sealer.seal_now()
+
+    def facts(self) -> Facts:
+        """Return what there is to say of this vault."""
+        state = self._durable.current
+        return Facts(
+            account_id=self._keys.account_id.hex(),
+            client_id=self._keys.client_id.hex(),
+            client_number=self._keys.client_number,
+            epoch=self._keys.epoch,
+            buckets=len(state.buckets),
+            hidden_buckets=sum(v.hidden for v in state.versions.values()),
+            records=len(state.index.records),
+            sealed_events=state.index.events,
+            journal_rows=len(state.journal) + len(state.damaged_rows),
+            journal_events=state.journal.events,
+            journal_bytes=state.journal.bytes,
+            damaged_journal_rows=len(state.damaged_rows),
+        )
+
+    # -- the library's own types ---------------------------------------------
+
+    async def insert(
+        self, bucket_id: str, events: Event | Sequence[Event]
+    ) -> Sequence[int]:
+        """Store one event or several; return their ids. All of them or none.
+
+        A bucket that does not exist is made, of the first event's kind.
+        """
+        several = [events] if isinstance(events, Event) else list(events)
+        await self.settle()
+        if several and bucket_id not in self._durable.current.buckets:
+            await self.create_bucket(bucket_id, type=several[0].kind, client="awvault")
+        return await self.insert_rows(
+            bucket_id,
+            NewRows(
+                starts=[event.start_us for event in several],
+                durations=[event.duration_us for event in several],
+                texts=[event.data_text for event in several],
+            ),
+        )
+
+    async def events(
+        self,
+        bucket_id: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield events oldest first; `limit` keeps that many of the newest."""
+        table = await self.read_async(
+            bucket_id,
+            start=None if start is None else from_datetime(start),
+            end=None if end is None else from_datetime(end),
+            limit=limit,
+            order="oldest",
+        )
+        version = self._bucket(bucket_id).version
+        for at in range(len(table)):
+            yield event_from_row(version.type, row_at(table, at, version.bucket_id))
+
+
+def check_span(start: int, duration: int, *, place: str = "") -> None:
+    """Refuse times that no calendar has, naming the field."""
+    if not TIME_US_MIN <= start <= TIME_US_MAX:
+        raise InvalidInputError(
+            f"{place}timestamp", "the timestamp must lie in the years 1 to 9999"
+        )
+    if duration < -1:
+        raise InvalidInputError(
+            f"{place}duration",
+            f"the duration is {duration / 1e6} s, it must not be negative",
+        )
+    if start + duration > TIME_US_MAX:
+        raise InvalidInputError(
+            f"{place}duration", "the event must end before the year 10000"
+        )
+
+
+def _check_bucket_texts(bucket_id: str, *texts: str) -> None:
+    if not bucket_id:
+        raise InvalidInputError("id", "a bucket needs an id of at least one character")
+    names = ("id", "type", "client", "hostname")
+    for name, text in zip(names, (bucket_id, *texts), strict=True):
+        if len(text) > BUCKET_TEXT_CHARS_MAX:
+            raise LimitError(
+                name,
+                f"{name} has {len(text)} characters, at most"
+                f" {BUCKET_TEXT_CHARS_MAX} are kept",
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(
+                name, f"{name} holds half of a surrogate pair, which is no character"
+            ) from None
+
+
+def _bucket(version: BucketVersion) -> Bucket:
+    return Bucket(
+        id=version.name,
+        type=version.type,
+        client=version.client,
+        hostname=version.hostname,
+        created=to_datetime(version.created_us),
+        data=jsontext.decode(version.data),
+    )
+
+
+def _same_data(one: bytes, other: bytes) -> bool:
+    return one == other or jsontext.equality_key(one) == jsontext.equality_key(other)
