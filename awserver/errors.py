@@ -13,7 +13,9 @@ Hierarchy:
   - StorageError: the disk or the database failed
     + StorageFullError: there is no room
     + StorageCorruptError: the file is damaged
-    + StorageForeignError: the file is not ours, or from a newer program
+    + StorageForeignError: the file is another program's
+    + SchemaTooNewError: the file is from a newer version of this program
+    + StorageBusyError: another process holds the database too long
     + FenceBrokenError: an earlier write, which this one builds on, failed
 """
 
@@ -91,7 +93,11 @@ class SignatureInvalidError(ServerError):
 
 
 class StorageError(ServerError):
-    """The disk or the database failed. Nothing of the failed write was kept."""
+    """The disk or the database failed, and the write is not acknowledged.
+
+    It is not to be seen either. Yet where the commit itself failed, a later
+    start may find it stored: whoever repeats a write must expect that.
+    """
 
     code = "storage-failed"
     status = 503
@@ -104,6 +110,12 @@ class StorageFullError(StorageError):
     status = 507
 
 
+class StorageBusyError(StorageError):
+    """Another process kept the database from writing for too long."""
+
+    code = "storage-busy"
+
+
 class StorageCorruptError(StorageError):
     """The database file is damaged."""
 
@@ -112,9 +124,16 @@ class StorageCorruptError(StorageError):
 
 
 class StorageForeignError(StorageError):
-    """The file is no database of this program, or of a newer version of it."""
+    """The file is no database of this program."""
 
     code = "storage-foreign"
+    status = 500
+
+
+class SchemaTooNewError(StorageError):
+    """The database was written by a newer version of this program."""
+
+    code = "schema-too-new"
     status = 500
 
 

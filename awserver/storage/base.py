@@ -41,7 +41,9 @@ class LogStore(Protocol):
         already, byte for byte, counts as done. Raises `SeqConflictError` where
         the log expects another seq or holds other bytes; `ChainBrokenError`
         where `prev` or the epoch does not follow; `RecordErasedError` for a
-        body that its owner had destroyed; `LimitExceededError`.
+        body that its owner had destroyed, whose record is taken without it;
+        `MalformedRecordError` for a body that is missing, or not the one that
+        the header names; `LimitExceededError`. Signatures are not looked at.
         """
 
     async def heads(self, account: AccountId) -> dict[ClientId, Head]:
@@ -59,8 +61,14 @@ class LogStore(Protocol):
         """Return the records from `start` on, in order, up to `bytes_max`.
 
         At least one, if there is one. An erased body, and every body where
-        `bodies` is false, is None.
+        `bodies` is false, is None. Records are checked as they are read: raises
+        `StorageCorruptError` where one is not what was stored.
         """
+
+    async def read_body(
+        self, account: AccountId, client: ClientId, seq: Seq
+    ) -> bytes | None:
+        """Return the body of one record; None if it is erased or not there."""
 
     async def usage(self, account: AccountId) -> Usage:
         """Return what the account has stored; counted with each append."""
@@ -81,7 +89,7 @@ class LogStore(Protocol):
 
         Compare-and-swap: raises `DocumentConflictError` unless `version` is
         one more than the newest. Documents are never changed; the blob is
-        replaced.
+        replaced. Raises `LimitExceededError` too.
         """
 
     async def documents(

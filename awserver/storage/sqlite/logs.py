@@ -20,6 +20,7 @@ from awserver.errors import (
     StorageCorruptError,
 )
 from awserver.records import (
+    SEQ_MAX,
     ZERO_HASH,
     AccountId,
     ClientId,
@@ -41,6 +42,29 @@ from awserver.storage.base import (
 from awserver.storage.sqlite.database import Database, Transaction
 
 COMPONENT: Final = "host"
+
+# From one client to the next by the key, so that the length of a log is no
+# matter; max() with GROUP BY would look at every record.
+_HEADS: Final = """
+WITH RECURSIVE clients (id) AS (
+    SELECT min(client_id) FROM records WHERE account_id = :id
+    UNION ALL
+    SELECT (
+        SELECT min(client_id) FROM records
+        WHERE account_id = :id AND client_id > clients.id
+    )
+    FROM clients WHERE clients.id IS NOT NULL
+)
+SELECT r.client_id, r.seq, r.hash FROM clients CROSS JOIN records AS r
+WHERE r.account_id = :id AND r.client_id = clients.id AND r.seq = (
+    SELECT max(seq) FROM records WHERE account_id = :id AND client_id = clients.id
+)
+"""
+
+_RECORD: Final = "SELECT r.header, r.signature, b.body FROM records AS r"
+_BODY_BESIDE: Final = " LEFT JOIN bodies AS b USING (account_id, client_id, seq)"
+_NO_BODY: Final = " CROSS JOIN (SELECT NULL AS body) AS b"
+_OF_LOG: Final = " WHERE r.account_id = ? AND r.client_id = ?"
 
 T = TypeVar("T")
 
@@ -117,7 +141,7 @@ class SqliteLogStore(LogStore):
         if found != (record.header_bytes, record.signature):
             raise SeqConflictError(expected_seq=head[0].seq + 1, got_seq=header.seq)
         # The header holds the hash of the body, so the body is the same too.
-        if record.body is not None and self._is_erased(tx, record):
+        if record.body is not None and self.is_erased(tx, header):
             raise RecordErasedError(f"the body of record {header.seq} was erased")
         return True
 
@@ -140,11 +164,13 @@ class SqliteLogStore(LogStore):
                 f"record {header.seq} is of epoch {header.epoch}, the log is at"
                 f" {head[1]}"
             )
-        erased = self._is_erased(tx, record)
+        erased = self.is_erased(tx, record.header)
         if record.body is None and not erased:
             raise MalformedRecordError(f"record {header.seq} has no body")
         if record.body is not None and erased:
             raise RecordErasedError(f"the body of record {header.seq} was erased")
+        # Checked where it was read, and again just before it cannot be undone.
+        SealedRecord.of_parts(record.header_bytes, record.signature, record.body)
         key = (header.account_id, header.client_id, header.seq)
         tx.execute(
             "INSERT INTO records (account_id, client_id, seq, hash, header, signature)"
@@ -159,8 +185,8 @@ class SqliteLogStore(LogStore):
             )
 
     @staticmethod
-    def _is_erased(tx: Transaction, record: SealedRecord) -> bool:
-        header = record.header
+    def is_erased(tx: Transaction, header: Header) -> bool:
+        """Say whether an erasure covers this record's body."""
         return (
             tx.execute(
                 "SELECT 1 FROM erasures WHERE account_id = ? AND client_id = ?"
@@ -182,9 +208,12 @@ class SqliteLogStore(LogStore):
         ).fetchone()
         if found is None:
             return None
-        seq, record_hash, header = found
-        head = Head(seq=Seq(seq), hash=RecordHash(record_hash))
-        return head, Header.decode(header).epoch
+        seq, record_hash, header_bytes = found
+        try:
+            header = Header.decode(header_bytes)
+        except MalformedRecordError as error:
+            raise _damaged(error) from error
+        return Head(seq=Seq(seq), hash=RecordHash(record_hash)), header.epoch
 
     # -- reading -------------------------------------------------------------
 
@@ -194,12 +223,7 @@ class SqliteLogStore(LogStore):
         def work(tx: Transaction) -> dict[ClientId, Head]:
             return {
                 ClientId(client): Head(seq=Seq(seq), hash=RecordHash(record_hash))
-                for client, seq, record_hash in tx.execute(
-                    # SQLite takes the other columns from the row of the max().
-                    "SELECT client_id, max(seq), hash FROM records"
-                    " WHERE account_id = ? GROUP BY client_id",
-                    (account,),
-                )
+                for client, seq, record_hash in tx.execute(_HEADS, {"id": account})
             }
 
         return await self._read(work)
@@ -243,29 +267,44 @@ class SqliteLogStore(LogStore):
         bodies: bool = True,
     ) -> list[SealedRecord]:
         """Read a page inside a transaction; see `LogStore.read`."""
+        if start > SEQ_MAX:
+            return []
         page: list[SealedRecord] = []
         left = min(bytes_max, READ_BYTES_MAX)
-        body = "(SELECT body FROM bodies b WHERE b.account_id = r.account_id AND"
-        body += " b.client_id = r.client_id AND b.seq = r.seq)"
-        for header, signature, found in tx.execute(
-            f"SELECT r.header, r.signature, {body if bodies else 'NULL'}"  # noqa: S608
-            " FROM records r WHERE account_id = ? AND client_id = ? AND seq >= ?"
-            " ORDER BY seq",
+        beside = _BODY_BESIDE if bodies else _NO_BODY
+        rows = tx.execute(
+            f"{_RECORD}{beside}{_OF_LOG} AND r.seq >= ? ORDER BY r.seq",
             (account, client, start),
-        ):
-            record = _stored(header, signature, found)
-            left -= _record_bytes(record) if bodies else len(header) + len(signature)
+        )
+        for header, signature, body in rows:
+            left -= len(header) + len(signature) + len(body or b"")
             if left < 0 and page:
                 break
-            page.append(record)
+            page.append(_stored(tx, header, signature, body, bodies=bodies))
         return page
 
+    @staticmethod
     def record_within(
-        self, tx: Transaction, account: AccountId, client: ClientId, seq: Seq
+        tx: Transaction, account: AccountId, client: ClientId, seq: Seq
     ) -> SealedRecord | None:
         """Return one record, or None if the log does not hold it."""
-        page = self.read_within(tx, account, client, start=seq, bytes_max=1)
-        return page[0] if page and page[0].header.seq == seq else None
+        if seq > SEQ_MAX:
+            return None
+        found = tx.execute(
+            f"{_RECORD}{_BODY_BESIDE}{_OF_LOG} AND r.seq = ?", (account, client, seq)
+        ).fetchone()
+        return None if found is None else _stored(tx, *found, bodies=True)
+
+    async def read_body(
+        self, account: AccountId, client: ClientId, seq: Seq
+    ) -> bytes | None:
+        """See `LogStore.read_body`."""
+
+        def work(tx: Transaction) -> bytes | None:
+            record = self.record_within(tx, account, client, seq)
+            return None if record is None else record.body
+
+        return await self._read(work)
 
     async def usage(self, account: AccountId) -> Usage:
         """See `LogStore.usage`."""
@@ -334,10 +373,11 @@ class SqliteLogStore(LogStore):
                 f"the keys blob has {len(keys_blob)} bytes, at most"
                 f" {KEYS_BLOB_BYTES_MAX} are taken"
             )
-        (newest,) = tx.execute(
-            "SELECT coalesce(max(version), 0) FROM documents WHERE account_id = ?",
-            (account,),
-        ).fetchone()
+        newest = 0
+        for (found,) in tx.execute(
+            "SELECT max(version) FROM documents WHERE account_id = ?", (account,)
+        ):
+            newest = found or 0
         if version != newest + 1:
             raise DocumentConflictError(
                 expected_version=newest + 1, got_version=version
@@ -403,11 +443,26 @@ def _record_bytes(record: SealedRecord) -> int:
     return len(record.header_bytes) + len(record.signature) + record.header.body_bytes
 
 
-def _stored(header: bytes, signature: bytes, body: bytes | None) -> SealedRecord:
+def _stored(
+    tx: Transaction,
+    header: bytes,
+    signature: bytes,
+    body: bytes | None,
+    *,
+    bodies: bool,
+) -> SealedRecord:
     """Return a record as it lies; checked again, for a disk may be wrong."""
     try:
-        return SealedRecord.of_parts(header, signature, body)
+        record = SealedRecord.of_parts(header, signature, body)
     except MalformedRecordError as error:
-        raise StorageCorruptError(
-            f"a record in the database is damaged: {error}"
-        ) from error
+        raise _damaged(error) from error
+    if bodies and body is None and not SqliteLogStore.is_erased(tx, record.header):
+        raise _damaged(f"the body of record {record.header.seq} is missing")
+    return record
+
+
+def _damaged(reason: MalformedRecordError | str) -> StorageCorruptError:
+    return StorageCorruptError(
+        f"a record in the database is damaged: {reason}; restore it from a backup,"
+        " and keep this file"
+    )

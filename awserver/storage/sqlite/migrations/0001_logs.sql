@@ -1,7 +1,8 @@
 -- What a host keeps: sealed records, and the documents that govern them.
 -- No column holds a time. Every key of account data begins with account_id.
 -- The triggers are the promise that a record is never changed: no UPDATE, no
--- DELETE, and no REPLACE, which deletes without asking the delete trigger.
+-- DELETE, and no REPLACE, which deletes without asking the delete trigger. They
+-- bind whoever changes data. Who may change the schema can drop them.
 
 CREATE TABLE records (
     account_id BLOB NOT NULL CHECK (length(account_id) = 16),
@@ -24,10 +25,11 @@ CREATE TABLE bodies (
         REFERENCES records (account_id, client_id, seq)
 ) STRICT;
 
+-- What owners have had destroyed. A range stays erased, so it never shrinks.
 CREATE TABLE erasures (
     account_id BLOB NOT NULL,
     client_id BLOB NOT NULL,
-    from_seq INTEGER NOT NULL,
+    from_seq INTEGER NOT NULL CHECK (from_seq >= 0),
     to_seq INTEGER NOT NULL CHECK (to_seq >= from_seq),
     PRIMARY KEY (account_id, client_id, from_seq)
 ) STRICT, WITHOUT ROWID;
@@ -90,6 +92,20 @@ WHEN EXISTS (
     AND client_id = NEW.client_id AND NEW.seq BETWEEN from_seq AND to_seq
 ) BEGIN
     SELECT RAISE(ABORT, 'erased bodies are not taken back');
+END;
+
+CREATE TRIGGER erasures_no_update BEFORE UPDATE ON erasures BEGIN
+    SELECT RAISE(ABORT, 'erasures are immutable');
+END;
+CREATE TRIGGER erasures_no_delete BEFORE DELETE ON erasures BEGIN
+    SELECT RAISE(ABORT, 'erasures are immutable');
+END;
+CREATE TRIGGER erasures_no_replace BEFORE INSERT ON erasures
+WHEN EXISTS (
+    SELECT 1 FROM erasures WHERE account_id = NEW.account_id
+    AND client_id = NEW.client_id AND from_seq = NEW.from_seq
+) BEGIN
+    SELECT RAISE(ABORT, 'erasures are immutable');
 END;
 
 CREATE TRIGGER documents_no_update BEFORE UPDATE ON documents BEGIN
