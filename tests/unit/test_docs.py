@@ -16,7 +16,7 @@ import pytest
 
 from awserver import cli as server_cli
 from awvault.cli import program as vault_cli
-from tests.helpers.processes import PASSPHRASE, Home
+from tests.helpers.processes import home
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
@@ -210,6 +210,42 @@ def test_the_readme_lists_every_command() -> None:
     assert set(rows) == set(commands()) - {"awvault"}
 
 
+def test_the_limits_are_those_of_the_code() -> None:
+    """The table of limits gives the numbers that the code holds to."""
+    from awserver.records import BODY_BYTES_MAX as RECORD_BODY_BYTES_MAX
+    from awvault import index, passphrases, sealing, vault
+    from awvault.columns import jsontext
+    from awvault.gateway import reading, wire
+    from awvault.gateway.settings import GatewaySettings
+
+    kib, mib = 1024, 1024 * 1024
+    assert reading.HEARTBEAT_BYTES_MAX == reading.BUCKET_BYTES_MAX
+    expected = {
+        "body of a request with events": f"{reading.BODY_BYTES_MAX // mib} MiB",
+        "body of a heartbeat, or of a bucket": (
+            f"{reading.HEARTBEAT_BYTES_MAX // mib} MiB"
+        ),
+        "events in one request": f"{wire.EVENTS_MAX:,}",
+        "data of one event": f"{jsontext.EVENT_DATA_BYTES_MAX // kib} KiB",
+        "nesting of data": f"{jsontext.DEPTH_MAX} levels",
+        "id, type, client and hostname of a bucket": (
+            f"{vault.BUCKET_TEXT_CHARS_MAX} characters each"
+        ),
+        "visible buckets": f"{vault.BUCKETS_MAX:,}",
+        "pulsetime": f"{vault.PULSETIME_US_MAX // (24 * 3600 * 1_000_000)} days",
+        "time for a body to arrive": f"{GatewaySettings().body_seconds_max:.0f} s",
+        "passphrase": f"{passphrases.PASSPHRASE_BYTES_MAX:,} bytes",
+        "a sealed record's body": f"{RECORD_BODY_BYTES_MAX // mib} MiB",
+        "events in a record": f"{sealing.RECORD_EVENTS_MAX:,}",
+        "decoded records kept in memory": f"{index.CACHE_BYTES_MAX // mib} MiB",
+    }
+    page = (ROOT / "docs" / "operations" / "configuration.md").read_text()
+    table = page.partition("## Limits")[2].partition("## ")[0]
+    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| [^|]+ \|$", table, re.MULTILINE)
+
+    assert dict(rows[1:]) == expected
+
+
 # -- the threat model --------------------------------------------------------
 
 
@@ -328,11 +364,10 @@ def test_the_readmes_session_happens_as_shown(tmp_path: Path) -> None:
     for program in ("curl", "grep"):
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} here")
-    home = Home(tmp_path)
     session = exchanges()
     ready = session.pop(0)
-    server = home.serve()
-    try:
+    with home(tmp_path / "home") as where:
+        server = where.serve()
         shown: list[Any] = []
         got: list[Any] = []
         for command, output in session:
@@ -351,9 +386,8 @@ def test_the_readmes_session_happens_as_shown(tmp_path: Path) -> None:
                 assert "~/.local/share/awvault" in command
                 shown.append(output)
                 got.append(
-                    run(command.replace("~/.local/share/awvault", str(home.data_dir)))
+                    run(command.replace("~/.local/share/awvault", str(where.data_dir)))
                 )
-    finally:
         server.terminate()
 
     assert got == shown
@@ -367,7 +401,6 @@ def test_the_search_of_the_session_can_find_something(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text('{"note": "Just a test"}')
 
     assert run(command.replace("~/.local/share/awvault", str(tmp_path))) != ""
-    assert PASSPHRASE not in command
 
 
 def test_the_examples_of_2016_stand_in_the_readme() -> None:
