@@ -1,104 +1,154 @@
-"""The kinds of events, as types.
+"""What a library user reads and writes: events, their kinds, and buckets.
 
-Event (has a start) > Activity (start and end) > Input, Window, Tab. Any other
-kind that a user names is an Activity, or an Event where it has no end. The
-kind of an event is the type of the bucket that holds it.
+    Event      has a start
+      Activity   has a start and an end
+        Window   the window in front
+        Tab      the tab in front, in a browser
+        Input    what the hands do: away or not, keys, clicks
+
+An event's `kind` is the type of the bucket that it belongs to. Kinds without a
+class of their own are Events or Activities whose `kind` says what they are.
+All times are datetimes in UTC, to the microsecond; given ones may have any
+offset from UTC, but must have one.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Protocol, Self
 
-import msgspec
-
-from awvault.columns import jsontext, timestamps
 from awvault.errors import InvalidInputError
 
 NO_DURATION: Final = -1
 """What a row has in place of a duration when the event has no end."""
 
+NOT_STORED: Final = -1
+"""What a row has in place of `stored_at` when none is kept."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
-    """Events of one kind from one watcher."""
+class Row(Protocol):
+    """One stored event; times in microseconds, -1 for none."""
 
-    id: str
-    type: str
-    client: str
-    """The watcher that writes to it (what ActivityWatch calls a client)."""
-    hostname: str
-    created: datetime
-    data: Mapping[str, Any]
+    @property
+    def id(self) -> int:
+        """The event's id."""
+
+    @property
+    def start(self) -> int:
+        """Since 1970, UTC."""
+
+    @property
+    def duration(self) -> int:
+        """-1: the event has no end."""
+
+    @property
+    def stored_at(self) -> int:
+        """Since 1970, UTC; -1: not kept."""
+
+    @property
+    def text(self) -> bytes:
+        """The data, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: it has at least a start.
+    """Something that happened at `timestamp`; `data` is any JSON object.
 
-    `timestamp` may have any offset and is kept in UTC, to the microsecond;
-    without an offset it is UTC. `data` is anything that JSON can say.
+    `id` and `stored_at` are None until the vault has stored the event;
+    `stored_at` stays so but for events of the activity API.
     """
 
-    timestamp: datetime
-    data: Mapping[str, Any] = field(default_factory=dict)
-    id: int | None = field(default=None, kw_only=True)
-    """Given by the vault; None before the event is stored."""
-    stored_at: datetime | None = field(default=None, kw_only=True)
-    """When it was stored, for the buckets that keep it."""
+    KIND: ClassVar[str] = "event"
 
-    kind: ClassVar[str] = "event"
-    """The bucket type that `Vault.insert` makes for this type."""
+    timestamp: datetime
+    data: Mapping[str, Any]
+    kind: str = field(default="", kw_only=True)
+    id: int | None = field(default=None, kw_only=True)
+    stored_at: datetime | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Bring the start to UTC."""
-        object.__setattr__(self, "timestamp", _utc(self.timestamp))
+        """Bring times to UTC. Raises `InvalidInputError` for what is no event."""
+        object.__setattr__(self, "timestamp", _utc(self.timestamp, "timestamp"))
+        if self.stored_at is not None:
+            object.__setattr__(self, "stored_at", _utc(self.stored_at, "stored_at"))
+        if not self.kind:
+            object.__setattr__(self, "kind", self.KIND)
+        if not isinstance(self.data, Mapping):
+            raise InvalidInputError(
+                "data", f"expected a dict, got {type(self.data).__name__}"
+            )
 
     @classmethod
-    def now(cls, data: Mapping[str, Any] | None = None, **fields: Any) -> Self:
-        """Return an event that begins now."""
-        return cls(datetime.now(UTC), data if data is not None else {}, **fields)
+    def now(cls, data: Mapping[str, Any], *, kind: str = "") -> Self:
+        """Return an event that happens now."""
+        return cls(datetime.now(UTC), data, kind=kind)
 
     @property
     def start_us(self) -> int:
         """The start in microseconds since 1970, UTC."""
-        return timestamps.from_datetime(self.timestamp)
+        return (self.timestamp - _EPOCH) // _MICROSECOND
 
     @property
     def duration_us(self) -> int:
-        """The duration in microseconds; -1 where there is no end."""
+        """The duration in microseconds; -1: the event has no end."""
         return NO_DURATION
 
     @property
     def data_text(self) -> bytes:
-        """The data as JSON text; raises `InvalidInputError` if it is none."""
+        """The data as JSON text in ASCII.
+
+        Raises `InvalidInputError` for what JSON has no form for.
+        """
         try:
-            return msgspec.json.encode(self.data)
-        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-            raise InvalidInputError("data", f"data is not JSON: {error}") from None
+            return json.dumps(
+                dict(self.data), allow_nan=False, separators=(",", ":")
+            ).encode("ascii")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInputError("data", f"is no JSON object: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Activity(Event):
-    """An event with an end."""
+    """Something that lasted, from `timestamp` to `end`."""
+
+    KIND: ClassVar[str] = "activity"
 
     duration: timedelta = field(default=timedelta(0), kw_only=True)
 
-    kind: ClassVar[str] = "activity"
-
     def __post_init__(self) -> None:
-        """Bring the start to UTC, and refuse an end before it."""
-        super(Activity, self).__post_init__()
+        """Check the duration too."""
+        # Zero-argument super() does not know the class that slots=True makes.
+        Event.__post_init__(self)
         if self.duration < timedelta(0):
             raise InvalidInputError(
-                "duration", f"duration is {self.duration}, it must not be negative"
+                "duration",
+                f"is {self.duration.total_seconds()} s, it must not be negative",
             )
+        try:
+            _ = self.end
+        except OverflowError:
+            raise InvalidInputError(
+                "duration", "the activity must end before the year 10000"
+            ) from None
+
+    @classmethod
+    def between(
+        cls, start: datetime, end: datetime, data: Mapping[str, Any], *, kind: str = ""
+    ) -> Self:
+        """Return an activity that lasted from `start` to `end`."""
+        begins = _utc(start, "start")
+        duration = _utc(end, "end") - begins
+        if duration < timedelta(0):
+            raise InvalidInputError("end", "the end is before the start")
+        return cls(begins, data, kind=kind, duration=duration)
 
     @property
     def end(self) -> datetime:
-        """The end, in UTC."""
+        """When it ended, in UTC."""
         return self.timestamp + self.duration
 
     @property
@@ -106,109 +156,173 @@ class Activity(Event):
         """The duration in microseconds."""
         return self.duration // _MICROSECOND
 
+    def _text(self, key: str) -> str | None:
+        value = self.data.get(key)
+        return value if isinstance(value, str) else None
 
-@dataclass(frozen=True, slots=True)
-class Input(Activity):
-    """What came from keyboard and mouse: afk or not, presses, deltas."""
+    def _truth(self, key: str) -> bool | None:
+        value = self.data.get(key)
+        return value if isinstance(value, bool) else None
 
-    kind: ClassVar[str] = "os.hid.input"
-
-    @property
-    def afk(self) -> bool | None:
-        """Whether nobody was there; None where the watcher does not say."""
-        status = self.data.get("status")
-        return None if status is None else status == "afk"
-
-    @property
-    def presses(self) -> int | None:
-        """Keys pressed; None where the watcher does not count."""
-        return self.data.get("presses")
+    def _count(self, key: str) -> int | None:
+        value = self.data.get(key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Window(Activity):
-    """A window that had the focus."""
+    """The window in front. What its data lacks, or has otherwise, is None."""
 
-    kind: ClassVar[str] = "currentwindow"
+    KIND: ClassVar[str] = "currentwindow"
 
     @property
     def app(self) -> str | None:
         """The program."""
-        return self.data.get("app")
+        return self._text("app")
 
     @property
     def title(self) -> str | None:
         """The window's title."""
-        return self.data.get("title")
+        return self._text("title")
 
 
 @dataclass(frozen=True, slots=True)
 class Tab(Activity):
-    """A browser tab that had the focus."""
+    """The tab in front. What its data lacks, or has otherwise, is None."""
 
-    kind: ClassVar[str] = "web.tab.current"
+    KIND: ClassVar[str] = "web.tab.current"
 
     @property
     def url(self) -> str | None:
         """The address."""
-        return self.data.get("url")
+        return self._text("url")
 
     @property
     def title(self) -> str | None:
         """The page's title."""
-        return self.data.get("title")
+        return self._text("title")
+
+    @property
+    def audible(self) -> bool | None:
+        """Whether it makes a sound."""
+        return self._truth("audible")
+
+    @property
+    def incognito(self) -> bool | None:
+        """Whether the browser's window is a private one."""
+        return self._truth("incognito")
+
+    @property
+    def tab_count(self) -> int | None:
+        """How many tabs are open."""
+        return self._count("tabCount")
 
 
-KINDS: Final[Mapping[str, type[Activity]]] = {
+@dataclass(frozen=True, slots=True)
+class Input(Activity):
+    """What the hands do. What its data lacks, or has otherwise, is None.
+
+    Its kind is `afkstatus`, whose data have a `status`, or `os.hid.input`,
+    whose data count.
+    """
+
+    KIND: ClassVar[str] = "afkstatus"
+
+    @property
+    def status(self) -> str | None:
+        """`afk` or `not-afk`."""
+        return self._text("status")
+
+    @property
+    def presses(self) -> int | None:
+        """How many keys were pressed."""
+        return self._count("presses")
+
+    @property
+    def clicks(self) -> int | None:
+        """How many times a mouse button was pressed."""
+        return self._count("clicks")
+
+    @property
+    def delta_x(self) -> int | None:
+        """How far the mouse went sideways, in pixels."""
+        return self._count("deltaX")
+
+    @property
+    def delta_y(self) -> int | None:
+        """How far the mouse went up and down, in pixels."""
+        return self._count("deltaY")
+
+    @property
+    def scroll_x(self) -> int | None:
+        """How far was scrolled sideways."""
+        return self._count("scrollX")
+
+    @property
+    def scroll_y(self) -> int | None:
+        """How far was scrolled up and down."""
+        return self._count("scrollY")
+
+
+_KINDS: Final[Mapping[str, type[Activity]]] = {
     "currentwindow": Window,
+    "web.tab.current": Tab,
     "afkstatus": Input,
     "os.hid.input": Input,
-    "web.tab.current": Tab,
 }
-"""Bucket types that ActivityWatch's watchers use."""
-
-
-class Row(Protocol):
-    """What `event_from_row` needs of a row; `awvault.journal.EventRow` has it."""
-
-    @property
-    def id(self) -> int:
-        """Event id."""
-
-    @property
-    def start(self) -> int:
-        """Microseconds since 1970, UTC."""
-
-    @property
-    def duration(self) -> int:
-        """Microseconds, -1 for none."""
-
-    @property
-    def stored_at(self) -> int:
-        """Microseconds since 1970, UTC, -1 for none."""
-
-    @property
-    def text(self) -> bytes:
-        """Data as JSON."""
 
 
 def event_from_row(kind: str, row: Row) -> Event:
-    """Return a row as the type that its bucket's type stands for."""
-    timestamp = timestamps.to_datetime(row.start)
-    data = jsontext.decode(row.text)
-    stored_at = None if row.stored_at < 0 else timestamps.to_datetime(row.stored_at)
-    if row.duration < 0:
-        return Event(timestamp, data, id=row.id, stored_at=stored_at)
-    return KINDS.get(kind, Activity)(
+    """Return a stored event of a bucket whose type is `kind`.
+
+    A row without an end is an Event, whatever its kind.
+    """
+    timestamp = _EPOCH + timedelta(microseconds=row.start)
+    data: dict[str, Any] = json.loads(row.text)
+    stored_at = (
+        None
+        if row.stored_at == NOT_STORED
+        else _EPOCH + timedelta(microseconds=row.stored_at)
+    )
+    if row.duration == NO_DURATION:
+        return Event(timestamp, data, kind=kind, id=row.id, stored_at=stored_at)
+    return _KINDS.get(kind, Activity)(
         timestamp,
         data,
+        kind=kind,
         id=row.id,
         stored_at=stored_at,
-        duration=row.duration * _MICROSECOND,
+        duration=timedelta(microseconds=row.duration),
     )
 
 
-def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value.astimezone(UTC)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Events of one type from one watcher, and where they come from."""
+
+    id: str
+    type: str
+    client: str
+    hostname: str
+    created: datetime
+    data: Mapping[str, Any]
+
+
+def _utc(moment: datetime, name: str) -> datetime:
+    if not isinstance(moment, datetime):
+        raise InvalidInputError(
+            name, f"expected a datetime, got {type(moment).__name__}"
+        )
+    if moment.utcoffset() is None:
+        # Python means local time by such a value, ActivityWatch means UTC.
+        raise InvalidInputError(
+            name, "needs an offset from UTC: use datetime.now(UTC), or astimezone()"
+        )
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(
+            name, "must lie in the years 1 to 9999 in UTC"
+        ) from None

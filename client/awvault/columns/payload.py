@@ -1,335 +1,498 @@
-"""What a record holds, as bytes.
+"""Payload bytes: what a record says before it is compressed and sealed.
 
-    payload = version u8 || LP(header) || columns || texts
+The layout is specified byte by byte in docs/protocol/payload.md. Columns are
+coded so that most of their bytes are zero or repeat, and stored as byte planes
+(all first bytes, then all second bytes, ...), which zstd compresses well.
+Encoding and decoding are vectorised: no step takes time per row in Python.
 
-The header is a msgpack map; the columns are byte planes: a column of n values
-needing p bytes each is stored as n lowest bytes, then n second bytes, up to p.
-Planes that are zero throughout at the top are left out. Values are delta-coded
-so that most planes are zero, which zstd then makes nothing of.
-docs/protocol/payload.md has every byte.
+`decode_payload` is total: whatever bytes it gets, it returns a payload within
+the limits below or raises `PayloadError`, in memory bounded by those limits.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Annotated, Final
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from awvault.columns import jsontext
 from awvault.columns.compress import RAW_BYTES_MAX
+from awvault.columns.jsontext import EVENT_DATA_BYTES_MAX
 from awvault.columns.table import PAIR, TOMBSTONE, EventTable
-from awvault.columns.timestamps import TIME_US_MAX, TIME_US_MIN
+from awvault.columns.timestamps import DURATION_US_MAX, TIME_US_MAX, TIME_US_MIN
 from awvault.errors import PayloadError
 
-VERSION: Final = 1
+PAYLOAD_VERSION: Final = 1
+
 ROWS_MAX: Final = 65_536
-"""Events of one record."""
+"""Rows of one record."""
 
 ZONES_MAX: Final = 4_096
-"""Buckets that one record has events of."""
+"""Buckets that have rows in one record."""
 
 BUCKET_VERSIONS_MAX: Final = 8_192
-SEEN_MAX: Final = 8_192
-TEXT_BYTES_MAX: Final = 256 * 1024
-"""Data of one event, as compact JSON."""
+"""Versions of buckets in one record."""
+
+CLIENTS_MAX: Final = 8_192
+"""Clients of one account, so entries of `seen`."""
 
 HEADER_BYTES_MAX: Final = 8 * 1024 * 1024
-ID_MAX: Final = 2**53 - 1
+"""Bytes of the header: bucket versions take nearly all of it."""
+
+ID_MAX: Final = 2**53
 """Ids are exact in JavaScript."""
 
-_PLANES_MAX: Final = 8
-_FLAGS: Final = TOMBSTONE | PAIR
+REVISION_MAX: Final = 2**32 - 1
 
-_U64 = NDArray[np.uint64]
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Id = Annotated[int, msgspec.Meta(ge=0, le=ID_MAX)]
+_FLAGS_ALL: Final = TOMBSTONE | PAIR
+_LENGTH: Final = struct.Struct("<BI")
+
+Id = Annotated[int, Meta(ge=0, le=ID_MAX)]
+Revision = Annotated[int, Meta(ge=0, le=REVISION_MAX)]
+TimeUs = Annotated[int, Meta(ge=TIME_US_MIN, le=TIME_US_MAX)]
+_Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_ClientKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
+_Count = Annotated[int, Meta(ge=0, le=ID_MAX)]
+_Seen = dict[_ClientKey, tuple[_Count, _Hash]]
+_Words = Annotated[str, Meta(max_length=512)]
+
+U64 = NDArray[np.uint64]
 
 
-class BucketVersion(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One version of a bucket; the highest revision is the one that counts.
+class NextIds(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The counters that the client's next event and next bucket get."""
 
-    `created_us` is microseconds since 1970, UTC; `data` a compact JSON object.
+    next_event: _Count
+    next_bucket: _Count
+
+
+class BucketVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One version of what is said of a bucket; the highest revision counts.
+
+    `data` is compact JSON text. A hidden bucket is one that was deleted.
     """
 
-    bucket_id: _Id
-    revision: _Natural
-    name: str
-    type: str
-    client: str
-    hostname: str
-    created_us: int
-    data: bytes
+    bucket_id: Id
+    revision: Revision
+    name: _Words
+    type: _Words
+    client: _Words
+    hostname: _Words
+    created_us: TimeUs
+    data: Annotated[bytes, Meta(max_length=EVENT_DATA_BYTES_MAX)]
     hidden: bool
-
-
-class NextIds(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """The counters of the writing client: no id at or above them was given yet."""
-
-    next_event: _Natural
-    next_bucket: _Natural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What a record holds.
+    """What one record says.
 
-    `seen` is the newest (seq, hash) of other clients' logs that the writer had
-    verified, by client id; `document` the (version, hash) of the account
-    document; `zones` the events, by bucket, each bucket once.
+    `seen` is {client id: (seq, hash)} and `document` the (version, hash) of the
+    account document, as the writer knew them; (0, b"") is none. `zones` are
+    (bucket number, rows), by ascending number, the rows by (start, id).
     """
 
+    version: int = PAYLOAD_VERSION
     seen: Mapping[bytes, tuple[int, bytes]]
     document: tuple[int, bytes]
     next_ids: NextIds
-    buckets: Sequence[BucketVersion] = field(default_factory=list)
-    zones: Sequence[tuple[int, EventTable]] = field(default_factory=list)
+    buckets: Sequence[BucketVersion]
+    zones: Sequence[tuple[int, EventTable]]
 
 
-class _Zone(msgspec.Struct, frozen=True, array_like=True):
-    bucket_id: _Id
-    rows: Annotated[int, msgspec.Meta(ge=1, le=ROWS_MAX)]
-    first_id: _Id
-    first_start: int
+class _Zone(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    bucket_id: Id
+    rows: Annotated[int, Meta(ge=1, le=ROWS_MAX)]
+    texts: Annotated[int, Meta(ge=1, le=ROWS_MAX)]
 
 
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    seen: Annotated[
-        list[tuple[bytes, _Natural, bytes]], msgspec.Meta(max_length=SEEN_MAX)
-    ]
-    document: tuple[_Natural, bytes]
-    next: NextIds
-    buckets: Annotated[
-        list[BucketVersion], msgspec.Meta(max_length=BUCKET_VERSIONS_MAX)
-    ]
-    zones: Annotated[list[_Zone], msgspec.Meta(max_length=ZONES_MAX)]
-    texts: Annotated[int, msgspec.Meta(ge=0, le=ROWS_MAX)]
-    planes: tuple[int, int, int, int, int, int, int, int]
+class _Planes(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Byte planes of each column, in the order in which they are stored."""
+
+    id: Annotated[int, Meta(ge=0, le=8)]
+    start: Annotated[int, Meta(ge=0, le=8)]
+    duration: Annotated[int, Meta(ge=0, le=8)]
+    data: Annotated[int, Meta(ge=0, le=4)]
+    revision: Annotated[int, Meta(ge=0, le=4)]
+    stored_at: Annotated[int, Meta(ge=0, le=8)]
+    flags: Annotated[int, Meta(ge=0, le=1)]
+    length: Annotated[int, Meta(ge=0, le=4)]
 
 
-_HEADER_DECODER: Final = msgspec.msgpack.Decoder(_Header)
+class _Header(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={
+        "seen": "s",
+        "document": "d",
+        "next_ids": "n",
+        "buckets": "b",
+        "zones": "z",
+        "first_id": "i",
+        "first_start": "t",
+        "planes": "p",
+    },
+):
+    seen: Annotated[_Seen, Meta(max_length=CLIENTS_MAX)]
+    document: tuple[_Count, Annotated[bytes, Meta(max_length=32)]]
+    next_ids: NextIds
+    buckets: Annotated[list[BucketVersion], Meta(max_length=BUCKET_VERSIONS_MAX)]
+    zones: Annotated[list[_Zone], Meta(max_length=ZONES_MAX)]
+    first_id: Id
+    first_start: TimeUs
+    planes: _Planes
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(_Header)
 
 
 def encode_payload(payload: Payload) -> bytes:
-    """Return a payload's bytes. Rows are sorted and texts shared on the way."""
-    zones = sorted(
-        ((b, t.sorted_by_start()) for b, t in payload.zones if len(t)),
-        key=lambda zone: zone[0],
-    )
-    table = EventTable.concat([zone for _, zone in zones]).compacted()
-    rows = np.array([len(zone) for _, zone in zones], dtype=np.int64)
-    firsts = np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(np.int64)
-    if len(table) > ROWS_MAX:
-        raise PayloadError(f"payload has {len(table)} events, at most {ROWS_MAX} fit")
-    columns = (
-        [
-            _zigzag(_deltas(table.id, firsts)),
-            table.revision.astype(np.uint64),
-            _zigzag(_gaps(table, firsts)),
-            (table.duration + 1).astype(np.uint64),
-            _zigzag(np.diff(table.stored_at, prepend=-1)),
-            table.flags.astype(np.uint64),
-            table.data.astype(np.uint64),
-        ]
-        if len(table)
-        else [np.empty(0, np.uint64)] * 7
-    )
-    columns.append(np.array([len(text) for text in table.texts], dtype=np.uint64))
+    """Return a payload as bytes.
+
+    Rows are sorted, texts that no row has are left out. Raises `PayloadError`
+    for more than `decode_payload` would take.
+    """
+    zones = _by_bucket(payload.zones)
+    tables = [table for _, table in zones]
+    whole = EventTable.concat(tables)
+    if len(whole) > ROWS_MAX:
+        raise PayloadError(f"payload has {len(whole)} rows, at most {ROWS_MAX} fit")
+    _check_values(whole)
+    named = [_number_texts(table) for table in tables]
+    texts = [text for _, texts in named for text in texts]
+    _check_texts(texts)
+    columns = [
+        _zigzag(np.diff(whole.id, prepend=whole.id[:1])),
+        _zigzag(_gaps(whole)),
+        (whole.duration + 1).view(np.uint64),
+        _joined([codes for codes, _ in named]),
+        whole.revision.astype(np.uint64),
+        _code_stored_at(whole),
+        whole.flags.astype(np.uint64),
+        np.fromiter(map(len, texts), dtype=np.uint64, count=len(texts)),
+    ]
     planes = [_plane_count(column) for column in columns]
-    header = msgspec.msgpack.encode(
+    header = _ENCODER.encode(
         _Header(
-            seen=[(c, seq, h) for c, (seq, h) in sorted(payload.seen.items())],
+            seen=dict(sorted(payload.seen.items())),
             document=payload.document,
-            next=payload.next_ids,
+            next_ids=payload.next_ids,
             buckets=list(payload.buckets),
             zones=[
-                _Zone(bucket, len(zone), int(zone.id[0]), int(zone.start[0]))
-                for bucket, zone in zones
+                _Zone(bucket_id=number, rows=len(table), texts=len(own))
+                for (number, table), (_, own) in zip(zones, named, strict=True)
             ],
-            texts=len(table.texts),
-            planes=tuple(planes),  # type: ignore[arg-type]
+            first_id=int(whole.id[0]) if len(whole) else 0,
+            first_start=int(whole.start[0]) if len(whole) else 0,
+            planes=_Planes(*planes),
         )
     )
-    parts = [bytes([VERSION]), len(header).to_bytes(4, "little"), header]
-    parts += [_to_planes(c, p) for c, p in zip(columns, planes, strict=True)]
-    parts += table.texts
-    return b"".join(parts)
+    encoded = b"".join(
+        [
+            _LENGTH.pack(payload.version, len(header)),
+            header,
+            *map(_to_planes, columns, planes),
+            *texts,
+        ]
+    )
+    if len(header) > HEADER_BYTES_MAX or len(encoded) > RAW_BYTES_MAX:
+        raise PayloadError(
+            f"payload has {len(encoded)} bytes, at most {RAW_BYTES_MAX} are sealed"
+        )
+    return encoded
 
 
 def decode_payload(data: bytes) -> Payload:
-    """Return what a payload's bytes say.
-
-    Total: raises `PayloadError`, and nothing else, for anything that a right
-    encoder does not write, and needs memory in proportion to `data`.
-    """
-    if len(data) > RAW_BYTES_MAX:
-        raise PayloadError(f"payload has {len(data)} bytes, at most {RAW_BYTES_MAX}")
-    header, at = _decode_header(data)
-    rows = sum(zone.rows for zone in header.zones)
+    """Return what `encode_payload` was given; raises nothing but `PayloadError`."""
+    header, rest = _split(data)
+    zones = header.zones
+    rows = sum(zone.rows for zone in zones)
+    text_count = sum(zone.texts for zone in zones)
     if rows > ROWS_MAX:
-        raise PayloadError(f"payload has {rows} events, at most {ROWS_MAX} are read")
-    if header.texts > rows:
-        raise PayloadError(f"payload has {header.texts} texts for {rows} events")
-    columns = []
-    for planes, count in zip(header.planes, [rows] * 7 + [header.texts], strict=True):
-        column, at = _from_planes(data, at, planes=planes, count=count)
-        columns.append(column)
-    texts = _texts(data, at, columns.pop())
-    table = _table(header, columns, texts)
-    zones = []
-    first = 0
-    for zone in header.zones:
-        part = table.take(slice(first, first + zone.rows))
-        zones.append((zone.bucket_id, part))
-        first += zone.rows
+        raise PayloadError(f"payload has {rows} rows, at most {ROWS_MAX} fit")
+    numbers = [zone.bucket_id for zone in zones]
+    if any(one >= other for one, other in pairwise(numbers)):
+        raise PayloadError("payload has zones that are not by ascending bucket")
+    if any(zone.texts > zone.rows for zone in zones):
+        raise PayloadError("payload has more texts than rows in a zone")
+    counts = [rows] * 7 + [text_count]
+    sizes = [
+        count * planes
+        for count, planes in zip(
+            counts, msgspec.structs.astuple(header.planes), strict=True
+        )
+    ]
+    offsets = list(accumulate(sizes, initial=0))
+    if offsets[-1] > len(rest):
+        raise PayloadError(
+            f"payload has {len(rest)} bytes of columns, {offsets[-1]} are named"
+        )
+    columns = [
+        _from_planes(rest[at:end], count)
+        for (at, end), count in zip(pairwise(offsets), counts, strict=True)
+    ]
+    texts = _split_texts(bytes(rest[offsets[-1] :]), columns[7])
+    whole = _decode_rows(header, columns)
+    _check_values(whole)
     return Payload(
-        seen={client: (seq, seen_hash) for client, seq, seen_hash in header.seen},
+        seen=header.seen,
         document=header.document,
-        next_ids=header.next,
+        next_ids=header.next_ids,
         buckets=header.buckets,
-        zones=zones,
+        zones=_cut(zones, whole, texts),
     )
 
 
-def _decode_header(data: bytes) -> tuple[_Header, int]:
-    if len(data) < 5:
-        raise PayloadError(f"payload has {len(data)} bytes, too few for a header")
-    if data[0] != VERSION:
-        raise PayloadError(f"payload version is {data[0]}, this client knows {VERSION}")
-    length = int.from_bytes(data[1:5], "little")
-    if length > HEADER_BYTES_MAX or 5 + length > len(data):
-        raise PayloadError(f"payload header names {length} bytes of {len(data) - 5}")
-    try:
-        header = _HEADER_DECODER.decode(data[5 : 5 + length])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PayloadError(f"payload header does not decode: {error}") from None
-    buckets = [zone.bucket_id for zone in header.zones]
-    if any(a >= b for a, b in zip(buckets, buckets[1:], strict=False)):
-        raise PayloadError("payload zones are not in the order of their buckets")
-    for zone in header.zones:
-        if not TIME_US_MIN <= zone.first_start <= TIME_US_MAX:
-            raise PayloadError(f"zone of bucket {zone.bucket_id} begins at no time")
-    for version in header.buckets:
-        if not TIME_US_MIN <= version.created_us <= TIME_US_MAX:
-            raise PayloadError(f"bucket {version.bucket_id} was created at no time")
-    return header, 5 + length
+# -- encoding ----------------------------------------------------------------
 
 
-def _table(
-    header: _Header, columns: Sequence[_U64], texts: Sequence[bytes]
-) -> EventTable:
-    """Undo the delta coding, and check that what comes out is events."""
-    id_, revision, gap, duration, stored_at, flags, data = columns
-    rows = np.array([zone.rows for zone in header.zones], dtype=np.int64)
-    firsts = np.concatenate([[0], np.cumsum(rows)])[:-1].astype(np.int64)
-    if not len(id_):
-        return EventTable.empty()
-    durations = duration.astype(np.int64) - 1
-    lasting = np.maximum(durations, 0)
-    before = np.concatenate([[0], lasting[:-1]])
-    # A gap begins where the row before it ends, and a zone begins where its
-    # header says: sums may wrap around on nonsense, and are checked below.
-    steps = _unzigzag(gap) + before
-    steps[firsts] = [zone.first_start for zone in header.zones]
-    id_steps = _unzigzag(id_)
-    id_steps[firsts] = [zone.first_id for zone in header.zones]
-    start = _cumulative(steps, firsts, rows)
-    ids = _cumulative(id_steps, firsts, rows)
-    stored = np.cumsum(_unzigzag(stored_at)) - 1
-    same_zone = np.ones(len(ids), dtype=np.bool_)
-    same_zone[firsts] = False
-    ordered = (np.diff(start, prepend=start[0]) > 0) | (
-        (np.diff(start, prepend=start[0]) == 0) & (np.diff(ids, prepend=0) > 0)
-    )
-    right = (
-        ((ids >= 0) & (ids <= ID_MAX)).all()
-        and (revision <= np.uint64(2**32 - 1)).all()
-        and ((start >= TIME_US_MIN) & (start <= TIME_US_MAX)).all()
-        and ((durations >= -1) & (durations <= TIME_US_MAX - TIME_US_MIN)).all()
-        and (start + lasting <= TIME_US_MAX).all()
-        and ((stored >= -1) & (stored <= TIME_US_MAX)).all()
-        and (flags <= np.uint64(_FLAGS)).all()
-        and (data < np.uint64(max(len(texts), 1))).all()
-        and len(texts) > 0
-        and (ordered | ~same_zone).all()
-    )
-    if not right:
-        raise PayloadError("payload columns hold values that no event has")
-    return EventTable(
-        id=ids,
-        revision=revision.astype(np.uint32),
-        start=start,
-        duration=durations,
-        stored_at=stored,
-        flags=flags.astype(np.uint8),
-        data=data.astype(np.uint32),
-        texts=texts,
-    )
+def _by_bucket(zones: Sequence[tuple[int, EventTable]]) -> list[tuple[int, EventTable]]:
+    """Return the zones by ascending bucket, each once, with sorted rows."""
+    tables: dict[int, list[EventTable]] = {}
+    for number, table in zones:
+        if len(table):
+            tables.setdefault(number, []).append(table)
+    return [
+        (number, EventTable.concat(own).sorted_by_start())
+        for number, own in sorted(tables.items())
+    ]
 
 
-def _texts(data: bytes, at: int, lengths: _U64) -> list[bytes]:
-    if len(lengths) and int(lengths.max()) > TEXT_BYTES_MAX:
-        raise PayloadError(f"payload has a text above {TEXT_BYTES_MAX} bytes")
-    ends = at + np.cumsum(lengths.astype(np.int64))
-    end = int(ends[-1]) if len(ends) else at
-    if end != len(data):
-        raise PayloadError(f"payload has {len(data)} bytes, its texts end at {end}")
-    bounds = [at, *ends.tolist()]
-    return [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+def _number_texts(table: EventTable) -> tuple[U64, list[bytes]]:
+    """Return a zone's data codes, and its texts by first appearance, each once.
+
+    The code is 0 where a row brings the next new text, else the text's number
+    in the zone + 1.
+    """
+    rows = len(table)
+    # Of several assignments to one place NumPy keeps the last: here, the first row.
+    first_rows = np.full(len(table.texts), rows, dtype=np.int64)
+    backwards = np.arange(rows - 1, -1, -1)
+    first_rows[table.data[::-1]] = backwards
+    used = np.flatnonzero(first_rows < rows)
+    used = used[np.argsort(first_rows[used])]
+    numbers: dict[bytes, int] = {}
+    texts = table.texts
+    renumbered = np.zeros(len(texts), dtype=np.uint64)
+    renumbered[used] = [
+        numbers.setdefault(texts[old], len(numbers)) for old in used.tolist()
+    ]
+    codes = renumbered[table.data] + np.uint64(1)
+    brings = first_rows[used]
+    if len(numbers) < len(used):
+        # The table had a text twice: only the first of its rows brings it.
+        brings = brings[np.unique(renumbered[used], return_index=True)[1]]
+    codes[brings] = 0
+    return codes, list(numbers)
 
 
-# -- number coding -----------------------------------------------------------
-
-
-def _zigzag(values: NDArray[np.int64]) -> _U64:
-    """Map 0, -1, 1, -2 ... to 0, 1, 2, 3 ..., so that small stays small."""
-    return ((values << 1) ^ (values >> 63)).astype(np.uint64)
-
-
-def _unzigzag(values: _U64) -> NDArray[np.int64]:
-    half = (values >> np.uint64(1)).astype(np.int64)
-    return half ^ -(values & np.uint64(1)).astype(np.int64)
-
-
-def _deltas(values: NDArray[np.int64], firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    deltas = np.diff(values, prepend=0)
-    deltas[firsts] = 0
-    return deltas
-
-
-def _gaps(table: EventTable, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    gaps = table.start - np.concatenate([[0], table.end()[:-1]])
-    gaps[firsts] = 0
+def _gaps(table: EventTable) -> NDArray[np.int64]:
+    """Return what passed from the end of the row before to each row's start."""
+    gaps = np.zeros(len(table), dtype=np.int64)
+    gaps[1:] = table.start[1:] - table.end()[:-1]
     return gaps
 
 
-def _cumulative(
-    steps: NDArray[np.int64], firsts: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return running sums that begin anew with each zone."""
-    total = np.cumsum(steps)
-    before = total[firsts] - steps[firsts]
-    return total - np.repeat(before, rows)
+def _code_stored_at(table: EventTable) -> U64:
+    codes = _zigzag(table.stored_at - table.start) + np.uint64(1)
+    codes[table.stored_at < 0] = 0
+    return codes
 
 
-def _plane_count(column: _U64) -> int:
-    if not len(column):
-        return 0
-    return (int(column.max()).bit_length() + 7) // 8
+def _zigzag(values: NDArray[np.int64]) -> U64:
+    return ((values << 1) ^ (values >> 63)).view(np.uint64)
 
 
-def _to_planes(column: _U64, planes: int) -> bytes:
-    values = column.astype("<u8", copy=False).view(np.uint8).reshape(-1, _PLANES_MAX)
-    return values[:, :planes].T.tobytes()
+def _joined(parts: list[U64]) -> U64:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
 
 
-def _from_planes(data: bytes, at: int, *, planes: int, count: int) -> tuple[_U64, int]:
-    if not 0 <= planes <= _PLANES_MAX:
-        raise PayloadError(f"payload column has {planes} planes, at most 8 are read")
-    end = at + planes * count
-    if end > len(data):
-        raise PayloadError(f"payload has {len(data)} bytes, its columns end at {end}")
-    values = np.zeros((count, _PLANES_MAX), dtype=np.uint8)
-    stored = np.frombuffer(data, np.uint8, planes * count, at).reshape(planes, count)
-    values[:, :planes] = stored.T
-    return values.view("<u8").reshape(count).astype(np.uint64, copy=False), end
+def _plane_count(column: U64) -> int:
+    return (int(column.max()).bit_length() + 7) // 8 if len(column) else 0
+
+
+def _to_planes(column: U64, planes: int) -> bytes:
+    octets = column.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+    return octets[:, :planes].T.tobytes()
+
+
+# -- decoding ----------------------------------------------------------------
+
+
+def _split(data: bytes) -> tuple[_Header, memoryview]:
+    if len(data) > RAW_BYTES_MAX:
+        raise PayloadError(
+            f"payload has {len(data)} bytes, at most {RAW_BYTES_MAX} are opened"
+        )
+    if len(data) < _LENGTH.size:
+        raise PayloadError(f"payload has {len(data)} bytes, too few")
+    version, length = _LENGTH.unpack_from(data)
+    if version != PAYLOAD_VERSION:
+        raise PayloadError(
+            f"payload has version {version}, this program reads {PAYLOAD_VERSION}:"
+            " a newer client wrote it"
+        )
+    view = memoryview(data)
+    encoded = view[_LENGTH.size : _LENGTH.size + length]
+    if len(encoded) != length or length > HEADER_BYTES_MAX:
+        raise PayloadError(
+            f"payload header names {length} bytes, {len(encoded)} are there and at"
+            f" most {HEADER_BYTES_MAX} are read"
+        )
+    try:
+        header = _DECODER.decode(encoded)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise PayloadError(f"payload header does not decode: {error}") from None
+    if not jsontext.are_objects([version.data for version in header.buckets]):
+        raise PayloadError("payload has bucket data that is no JSON object")
+    return header, view[_LENGTH.size + length :]
+
+
+def _from_planes(planes: memoryview, count: int) -> U64:
+    column = np.zeros(count, dtype=np.uint64)
+    if count:
+        octets = np.frombuffer(planes, dtype=np.uint8).reshape(-1, count)
+        for shift, plane in enumerate(octets):
+            column |= plane.astype(np.uint64) << np.uint64(8 * shift)
+    return column
+
+
+def _unzigzag(codes: U64) -> NDArray[np.int64]:
+    signs = (codes & np.uint64(1)).view(np.int64)
+    return (codes >> np.uint64(1)).view(np.int64) ^ -signs
+
+
+def _decode_rows(header: _Header, columns: list[U64]) -> EventTable:
+    """Return all rows as one table, whose data are numbers within each zone.
+
+    Sums are made modulo 2^64. No step is longer than the limits checked here,
+    so a sum that left its range cannot come back without a value outside of
+    it, which `_check_values` refuses.
+    """
+    steps = _unzigzag(columns[0])
+    _refuse_beyond(steps, ID_MAX, "id steps")
+    ids = np.int64(header.first_id) + np.cumsum(steps)
+    gaps = _unzigzag(columns[1])
+    _refuse_beyond(gaps, DURATION_US_MAX, "gaps")
+    if len(columns[2]) and int(columns[2].max()) > DURATION_US_MAX + 1:
+        raise PayloadError("payload has a duration beyond the years 1 to 9999")
+    durations = columns[2].view(np.int64) - 1
+    lengths = np.maximum(durations, 0)
+    gaps[1:] += lengths[:-1]
+    starts = np.int64(header.first_start) + np.cumsum(gaps)
+    stored = columns[5]
+    offsets = _unzigzag(np.maximum(stored, np.uint64(1)) - np.uint64(1))
+    _refuse_beyond(offsets, DURATION_US_MAX, "stored_at offsets")
+    return EventTable(
+        id=ids,
+        revision=columns[4].astype(np.uint32),
+        start=starts,
+        duration=durations,
+        stored_at=np.where(stored == 0, np.int64(-1), starts + offsets),
+        flags=columns[6].astype(np.uint8),
+        data=_decode_data(header.zones, columns[3]),
+        texts=(),
+    )
+
+
+def _decode_data(zones: Sequence[_Zone], codes: U64) -> NDArray[np.uint32]:
+    new = codes == 0
+    brought = np.cumsum(new)
+    rows = [zone.rows for zone in zones]
+    texts_before = list(accumulate((zone.texts for zone in zones), initial=0))
+    # As every zone brings as many texts as it names, this is so of their sums.
+    ends = np.array(list(accumulate(rows)), dtype=np.int64) - 1
+    if not np.array_equal(brought[ends], texts_before[1:]):
+        raise PayloadError("payload has a zone that brings other texts than it names")
+    known = brought - np.repeat(texts_before[:-1], rows)
+    if (codes > known.view(np.uint64)).any():
+        raise PayloadError("payload has a row that names a text before it came")
+    data: NDArray[np.int64] = np.where(new, known, codes.view(np.int64)) - 1
+    return data.astype(np.uint32)
+
+
+def _split_texts(joined: bytes, lengths: U64) -> list[bytes]:
+    if len(lengths) and int(lengths.max()) > EVENT_DATA_BYTES_MAX:
+        raise PayloadError(
+            f"payload has a text of {int(lengths.max())} bytes, at most"
+            f" {EVENT_DATA_BYTES_MAX} are kept"
+        )
+    ends: list[int] = np.cumsum(lengths).tolist()
+    if (ends[-1] if ends else 0) != len(joined):
+        raise PayloadError(
+            f"payload has {len(joined)} bytes of texts, {ends[-1] if ends else 0}"
+            " are named"
+        )
+    texts = [joined[at:end] for at, end in pairwise([0, *ends])]
+    _check_texts(texts)
+    return texts
+
+
+def _cut(
+    zones: Sequence[_Zone], whole: EventTable, texts: list[bytes]
+) -> list[tuple[int, EventTable]]:
+    """Return the zones as tables of their own, which keep nothing else alive."""
+    cut = []
+    row = text = 0
+    for zone in zones:
+        rows = slice(row, row + zone.rows)
+        table = EventTable(
+            id=whole.id[rows].copy(),
+            revision=whole.revision[rows].copy(),
+            start=whole.start[rows].copy(),
+            duration=whole.duration[rows].copy(),
+            stored_at=whole.stored_at[rows].copy(),
+            flags=whole.flags[rows].copy(),
+            data=whole.data[rows].copy(),
+            texts=texts[text : text + zone.texts],
+        )
+        _check_order(table)
+        cut.append((zone.bucket_id, table))
+        row += zone.rows
+        text += zone.texts
+    return cut
+
+
+# -- checks, just before writing and just after reading ----------------------
+
+
+def _check_values(table: EventTable) -> None:
+    """Refuse rows that no vault holds."""
+    if not len(table):
+        return
+    if int(table.id.min()) < 0 or int(table.id.max()) > ID_MAX:
+        raise PayloadError(f"payload has an id outside 0 to {ID_MAX}")
+    start_min, start_max = int(table.start.min()), int(table.start.max())
+    if start_min < TIME_US_MIN or start_max > TIME_US_MAX:
+        raise PayloadError("payload has a start outside the years 1 to 9999")
+    if int(table.duration.min()) < -1 or int(table.duration.max()) > DURATION_US_MAX:
+        raise PayloadError("payload has a duration outside the years 1 to 9999")
+    if int(table.end().max()) > TIME_US_MAX:
+        raise PayloadError("payload has an end after the year 9999")
+    if int(table.stored_at.min()) < -1 or int(table.stored_at.max()) > TIME_US_MAX:
+        raise PayloadError("payload has a stored_at outside the years 1970 to 9999")
+    if int(table.flags.max()) > _FLAGS_ALL:
+        raise PayloadError(f"payload has flags other than {_FLAGS_ALL}")
+
+
+def _check_order(table: EventTable) -> None:
+    steps = np.diff(table.start)
+    if (steps < 0).any() or (np.diff(table.id)[steps == 0] < 0).any():
+        raise PayloadError("payload has rows that are not by (start, id)")
+
+
+def _check_texts(texts: Sequence[bytes]) -> None:
+    if not jsontext.are_objects(texts):
+        raise PayloadError("payload has data that is no JSON object")
+
+
+def _refuse_beyond(values: NDArray[np.int64], limit: int, what: str) -> None:
+    if len(values) and (int(values.min()) < -limit or int(values.max()) > limit):
+        raise PayloadError(f"payload has {what} beyond {limit}")

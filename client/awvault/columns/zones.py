@@ -1,68 +1,87 @@
-"""Index rows: what a reader must know of a record without opening it.
+"""What the index knows of a record, so that few records must be opened.
 
-An index row is a cache, sealed beside its record, and made again from it if
-it is missing or does not open.
+A zone is the rows that one record holds of one bucket. An index row is made
+from a record's payload, sealed beside it, and made again if it is lost
+(docs/protocol/payload.md, "Index row").
 """
 
-from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-import numpy as np
+from msgspec import Meta
 
-from awvault.columns.payload import BucketVersion, NextIds, Payload
+from awvault.columns.payload import (
+    BUCKET_VERSIONS_MAX,
+    ROWS_MAX,
+    ZONES_MAX,
+    BucketVersion,
+    Id,
+    NextIds,
+    Payload,
+    Revision,
+    TimeUs,
+)
+from awvault.columns.table import EventTable
 from awvault.errors import PayloadError
 
 
-class ZoneMeta(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What one record holds of one bucket. Times in microseconds, both inclusive."""
+class ZoneMeta(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True
+):
+    """The extent of one zone; times in microseconds, all bounds inclusive."""
 
-    bucket_id: int
-    start_min: int
-    end_max: int
-    id_min: int
-    id_max: int
-    count: int
+    bucket_id: Id
+    start_min: TimeUs
+    end_max: TimeUs
+    id_min: Id
+    id_max: Id
+    count: Annotated[int, Meta(ge=1, le=ROWS_MAX)]
+
+    @classmethod
+    def of(cls, bucket_id: int, table: EventTable) -> "ZoneMeta":
+        """Return the extent of a table that has rows."""
+        return cls(
+            bucket_id=bucket_id,
+            start_min=int(table.start.min()),
+            end_max=int(table.end().max()),
+            id_min=int(table.id.min()),
+            id_max=int(table.id.max()),
+            count=len(table),
+        )
 
 
-class IndexRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """All that is kept in memory of one record.
+class IndexRow(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True
+):
+    """All that must be known of a record to find its rows.
 
-    `revisions` names every (event id, revision) above revision 0.
+    `revisions` are the (id, revision) of rows that are not the first of their
+    event.
     """
 
-    zones: Sequence[ZoneMeta]
-    revisions: Sequence[tuple[int, int]]
-    buckets: Sequence[BucketVersion]
+    zones: Annotated[list[ZoneMeta], Meta(max_length=ZONES_MAX)]
+    revisions: Annotated[list[tuple[Id, Revision]], Meta(max_length=ROWS_MAX)]
+    buckets: Annotated[list[BucketVersion], Meta(max_length=BUCKET_VERSIONS_MAX)]
     next_ids: NextIds
 
 
+_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(IndexRow)
 
 
 def index_row_of(payload: Payload) -> IndexRow:
-    """Return the index row of a record that holds `payload`."""
-    zones = []
+    """Return the index row of a record with this payload."""
     revisions: list[tuple[int, int]] = []
-    for bucket_id, table in payload.zones:
-        if not len(table):
-            continue
-        zones.append(
-            ZoneMeta(
-                bucket_id=bucket_id,
-                start_min=int(table.start.min()),
-                end_max=int(table.end().max()),
-                id_min=int(table.id.min()),
-                id_max=int(table.id.max()),
-                count=len(table),
+    for _, table in payload.zones:
+        if table.revision.any():
+            revised = table.revision.nonzero()[0]
+            revisions += zip(
+                table.id[revised].tolist(),
+                table.revision[revised].tolist(),
+                strict=True,
             )
-        )
-        above = np.flatnonzero(table.revision)
-        revisions += zip(
-            table.id[above].tolist(), table.revision[above].tolist(), strict=True
-        )
     return IndexRow(
-        zones=zones,
+        zones=[ZoneMeta.of(*zone) for zone in payload.zones if len(zone[1])],
         revisions=revisions,
         buckets=list(payload.buckets),
         next_ids=payload.next_ids,
@@ -70,13 +89,13 @@ def index_row_of(payload: Payload) -> IndexRow:
 
 
 def encode_index_row(row: IndexRow) -> bytes:
-    """Return an index row as msgpack."""
-    return msgspec.msgpack.encode(row)
+    """Return an index row as bytes."""
+    return _ENCODER.encode(row)
 
 
 def decode_index_row(data: bytes) -> IndexRow:
-    """Return an index row; raises `PayloadError`."""
+    """Return the index row of `encode_index_row`, or raise `PayloadError`."""
     try:
         return _DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise PayloadError(f"index row does not decode: {error}") from None
