@@ -5,12 +5,12 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.database import Database
-from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
@@ -123,7 +123,7 @@ class VaultService(DatabaseService):
             )
         return found
 
-    async def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+    async def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""
         table = await self._vault.read_async(
             request.bucket, start=request.start, end=request.end, limit=request.limit
@@ -162,7 +162,7 @@ class VaultService(DatabaseService):
             timestamp=timestamp(start),
         )
 
-    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+    def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.export_lines`."""
         return export_lines(self._vault, request.buckets)
 
@@ -252,7 +252,7 @@ async def open_store(directory: DataDirectory) -> AsyncIterator[StoreService]:
 
 
 def _migrate(database: Database) -> None:
-    database.migrate("host", SqliteLogStore.MIGRATIONS)
+    logs.migrate(database)
     tables.migrate(database)
 
 

@@ -12,6 +12,7 @@ Nothing here logs, and no message holds a passphrase.
 import enum
 import errno
 import hashlib
+import importlib
 import os
 import secrets
 import stat
@@ -282,7 +283,7 @@ def lookup_keyring(service: str, name: str) -> str | None:
     is the rule, and the other sources follow.
     """
     try:
-        import keyring
+        keyring = importlib.import_module("keyring")
     except ImportError:
         return None
     try:

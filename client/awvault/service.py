@@ -6,7 +6,7 @@ directory. Requests and answers are the types below; they are also what travels
 between the two processes (control.py).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from decimal import Decimal
 from typing import Final, Protocol
 
@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Base of everything that an operation takes or gives."""
 
 
-class Progress(Message):
+class Progress(Message, frozen=True):
     """How far a long operation is."""
 
     phase: str
@@ -45,7 +45,7 @@ def ignore_progress(_progress: Progress) -> None:
     """Take progress that nobody watches."""
 
 
-class ServerStatus(Message):
+class ServerStatus(Message, frozen=True):
     """The running aw-server that holds the vault."""
 
     pid: int
@@ -53,7 +53,7 @@ class ServerStatus(Message):
     url: str
 
 
-class Status(Message):
+class Status(Message, frozen=True):
     """What is here and in what state."""
 
     data_dir: str
@@ -78,7 +78,7 @@ class Status(Message):
     server: ServerStatus | None
 
 
-class BucketInfo(Message):
+class BucketInfo(Message, frozen=True):
     """One bucket."""
 
     id: str
@@ -91,7 +91,7 @@ class BucketInfo(Message):
     events: int
 
 
-class EventsRequest(Message):
+class EventsRequest(Message, frozen=True):
     """Which events of a bucket. Times in microseconds since 1970, UTC."""
 
     bucket: str
@@ -101,7 +101,7 @@ class EventsRequest(Message):
     limit: int | None = None
 
 
-class AddRequest(Message):
+class AddRequest(Message, frozen=True):
     """One event to store."""
 
     bucket: str
@@ -115,7 +115,7 @@ class AddRequest(Message):
     bucket_type: str | None = None
 
 
-class AddResult(Message):
+class AddResult(Message, frozen=True):
     """What was stored."""
 
     id: int
@@ -124,13 +124,13 @@ class AddResult(Message):
     timestamp: str
 
 
-class ExportRequest(Message):
+class ExportRequest(Message, frozen=True):
     """Which buckets. Empty: all."""
 
     buckets: list[str] = []
 
 
-class ImportResult(Message):
+class ImportResult(Message, frozen=True):
     """What an import did."""
 
     buckets_created: int
@@ -139,7 +139,7 @@ class ImportResult(Message):
     events_present: int
 
 
-class Finding(Message):
+class Finding(Message, frozen=True):
     """Something that verify found wrong."""
 
     # A dotted place, such as "record 5f3a… seq 12".
@@ -147,7 +147,7 @@ class Finding(Message):
     problem: str
 
 
-class VerifyResult(Message):
+class VerifyResult(Message, frozen=True):
     """How much was checked, and what was wrong."""
 
     documents: int
@@ -161,7 +161,7 @@ class VerifyResult(Message):
     findings: list[Finding]
 
 
-class ClientUsage(Message):
+class ClientUsage(Message, frozen=True):
     """One client's log."""
 
     client_id: str
@@ -169,7 +169,7 @@ class ClientUsage(Message):
     stored_bytes: int
 
 
-class UsageResult(Message):
+class UsageResult(Message, frozen=True):
     """What the vault takes."""
 
     records: int
@@ -185,14 +185,14 @@ class UsageResult(Message):
     clients: list[ClientUsage]
 
 
-class HostRecordSize(Message):
+class HostRecordSize(Message, frozen=True):
     """How many records have a size. Sizes are padded."""
 
     stored_bytes: int
     records: int
 
 
-class HostClientView(Message):
+class HostClientView(Message, frozen=True):
     """One client, as a host knows it."""
 
     client_id: str
@@ -203,7 +203,7 @@ class HostClientView(Message):
     sizes: list[HostRecordSize]
 
 
-class HostAccountView(Message):
+class HostAccountView(Message, frozen=True):
     """One account, as a host knows it."""
 
     account_id: str
@@ -217,13 +217,13 @@ class HostAccountView(Message):
     clients: list[HostClientView]
 
 
-class HostView(Message):
+class HostView(Message, frozen=True):
     """Everything that a host of this store would know from its tables."""
 
     accounts: list[HostAccountView]
 
 
-class Check(Message):
+class Check(Message, frozen=True):
     """One thing that doctor looked at."""
 
     name: str
@@ -234,7 +234,7 @@ class Check(Message):
     hint: str = ""
 
 
-class DoctorResult(Message):
+class DoctorResult(Message, frozen=True):
     """What the process that holds the database can say of its health."""
 
     checks: list[Check]
@@ -262,13 +262,13 @@ class Service(StoreService, Protocol):
     async def buckets(self) -> list[BucketInfo]:
         """List the buckets, by id."""
 
-    def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+    def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """Yield events, newest first, each one JSON object without a newline."""
 
     async def add(self, request: AddRequest) -> AddResult:
         """Store one event; it is on disk when this returns."""
 
-    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+    def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an export, each without its newline."""
 
     async def import_lines(
@@ -280,7 +280,7 @@ class Service(StoreService, Protocol):
         """Open everything there is, and say what was wrong."""
 
 
-class Failure(Message):
+class Failure(Message, frozen=True):
     """An error as a person reads it, and the exit status it stands for."""
 
     message: str
@@ -321,12 +321,6 @@ def _message(error: Exception) -> str:
             return str(error)
 
 
-_LOCKED_HINT: Final = (
-    "if that process hangs, end it: the lock goes with it, and nothing that it"
-    " acknowledged is lost"
-)
-
-
 def _exit_status(error: Exception) -> int:
     if isinstance(error, errors.IntegrityError | StorageCorruptError):
         return EXIT_INTEGRITY
@@ -336,21 +330,24 @@ def _exit_status(error: Exception) -> int:
 
 
 def _hints(error: Exception) -> list[str]:
-    match error:
-        case errors.WrongPassphraseError():
-            return ["`awvault doctor` says which passphrase file is used, if any"]
-        case errors.VaultLockedError():
-            return [_LOCKED_HINT]
-        case errors.BucketNotFoundError():
-            return ["`awvault buckets` lists them"]
-        case StorageFullError():
-            return ["make room; what was stored before is intact"]
-        case StorageCorruptError():
-            return ["restore the data directory from a backup"]
-        case errors.IntegrityError():
-            return ["`awvault verify` names every place that is damaged"]
-        case _:
-            return []
+    return [text for kind, text in _HINTS if isinstance(error, kind)][:1]
+
+
+# What to do about an error that brings no hint of its own. The first that fits.
+_HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (
+        errors.WrongPassphraseError,
+        "`awvault doctor` says which passphrase file is used, if any",
+    ),
+    (
+        errors.VaultLockedError,
+        "if that process hangs, end it: nothing that it acknowledged is lost",
+    ),
+    (errors.BucketNotFoundError, "`awvault buckets` lists them"),
+    (StorageFullError, "make room; what was stored before is intact"),
+    (StorageCorruptError, "restore the data directory from a backup"),
+    (errors.IntegrityError, "`awvault verify` names every place that is damaged"),
+)
 
 
 def seconds(microseconds: int) -> str:

@@ -11,7 +11,7 @@ _TIME_CHARS_MAX: Final = 64
 _SECONDS_CHARS_MAX: Final = 32
 
 
-class TimeType(click.ParamType):
+class TimeType(click.ParamType[int]):
     """A date or time in ISO 8601; microseconds since 1970. No offset: UTC."""
 
     name = "time"
@@ -31,7 +31,7 @@ class TimeType(click.ParamType):
             self.fail(f'"{value}" is not a date or time', param, ctx)
 
 
-class SecondsType(click.ParamType):
+class SecondsType(click.ParamType[int]):
     """A number of seconds, not negative; microseconds."""
 
     name = "seconds"

@@ -74,7 +74,7 @@ async def _list(service: "Service", request: "EventsRequest", *, as_json: bool) 
     # The array is written as it comes: a bucket may hold a million events.
     separator = "["
     events = service.events(request)
-    async with contextlib.aclosing(events):  # type: ignore[type-var]
+    async with contextlib.aclosing(events):
         async for item in events:
             if as_json:
                 sys.stdout.write(f"{separator}\n{json_text(item)}")

@@ -89,7 +89,7 @@ async def _export(service: "Service", request: "ExportRequest", file: BinaryIO) 
     plain = file.isatty()
     with progress_shown("export") as show:
         lines = service.export_lines(request)
-        async with contextlib.aclosing(lines):  # type: ignore[type-var]
+        async with contextlib.aclosing(lines):
             async for line in lines:
                 shown = json_text(line).encode("utf-8") if plain else line
                 file.write(shown + b"\n")

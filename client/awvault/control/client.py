@@ -6,7 +6,7 @@ in chunks, so that an export or import of any size takes little memory here.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -63,7 +63,7 @@ class ControlClient:
         """See `Service.buckets`."""
         return await self._result("buckets", list[BucketInfo])
 
-    def events(self, request: EventsRequest) -> AsyncIterator[bytes]:
+    def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""
         return self._items("events", msgspec.json.encode(request))
 
@@ -71,7 +71,7 @@ class ControlClient:
         """See `Service.add`."""
         return await self._result("add", AddResult, msgspec.json.encode(request))
 
-    def export_lines(self, request: ExportRequest) -> AsyncIterator[bytes]:
+    def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.export_lines`."""
         return self._items("export", msgspec.json.encode(request))
 
@@ -116,7 +116,7 @@ class ControlClient:
                     return msgspec.json.decode(reply.result, type=kind)
         raise _cut_off()
 
-    async def _items(self, operation: str, body: bytes) -> AsyncIterator[bytes]:
+    async def _items(self, operation: str, body: bytes) -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(self._ask(operation, body)) as answer:
             async for line in answer:
                 item = wire.item_of(line)
@@ -128,7 +128,7 @@ class ControlClient:
 
     async def _ask(
         self, operation: str, body: bytes | AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Send one request and yield the lines of its answer."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -208,7 +208,7 @@ async def _in_parts(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(held)
 
 
-async def _answer_lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _answer_lines(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
     head = await reader.readuntil(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     if status != [b"200"]:
@@ -228,7 +228,7 @@ async def _answer_lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
             yield part
 
 
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of an HTTP/1.1 body."""
     while True:
         line = await reader.readuntil(b"\r\n")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,7 +21,7 @@ PAGE_EVENTS: Final = 4_096
 
 async def export_lines(
     vault: "Vault", bucket_ids: Sequence[str]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the lines of an export, each without its newline.
 
     Buckets by id, each one's events oldest first. A bucket is read at once, so

@@ -144,8 +144,11 @@ def test_export_and_import_into_a_fresh_vault(vault: Machine, tmp_path: Path) ->
             '{"n": 12345678901234567890}',
         ]
     ):
-        vault.ok("add", "notes", data, "--type", "note", "--timestamp",
-                 f"2026-01-01T00:00:0{at // 2}", *(["--duration", "0.25"] * (at % 2)))  # fmt: skip
+        duration = ["--duration", "0.25"] if at % 2 else []
+        start = f"2026-01-01T00:00:0{at // 2}"
+        vault.ok(
+            "add", "notes", data, "--type", "note", "--timestamp", start, *duration
+        )
     vault.ok("add", "notes", "{}", "--timestamp", "2026-01-01T00:00:01",
              "--duration", "0.25")  # fmt: skip
     vault.ok("add", "more", "{}", "--type", "other")
