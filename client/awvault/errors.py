@@ -7,6 +7,7 @@ Hierarchy:
   - HostRefusedError: the host said no, with a code
   - UnsupportedSuiteError: written by a newer client; update this one
   - WrongPassphraseError: the passphrase opens no slot of this vault
+  - NotEnoughMemoryError: the machine cannot spare what unlocking takes
   - InvalidInputError: the caller is wrong, in the field that is named
     + LimitError: more of something than is kept
   - NotFoundError
@@ -15,6 +16,7 @@ Hierarchy:
   - VaultClosedError: the vault was closed
   - PayloadError: sealed well, but wrong inside: a faulty client wrote it
   - IntegrityError: what is stored, or served, is not what an owner sealed
+    + MalformedError: the bytes are not of the form they must have
     + DocumentError: an account document breaks a rule
     + SealError: does not open under its key at its place
     + SignatureError: not signed by the client that it names
@@ -22,6 +24,9 @@ Hierarchy:
     + GapError: a seq is missing, or comes twice
     + ChainError: does not follow the record before it
     + EpochError: of an epoch that the account document does not name
+    + RevokedError: after the end that the owner set for its client
+    + BodyMissingError: a body is gone that no owner had destroyed
+    + RollbackError: less is shown than was verified before
     + VaultDamagedError: a part that the vault cannot do without is missing
 
 Storage failures are `awserver.errors.StorageError`.
@@ -115,6 +120,17 @@ class VaultClosedError(Error):
         super().__init__("the vault is closed")
 
 
+class NotEnoughMemoryError(Error):
+    """Argon2id did not get its memory. With more of it free, it will."""
+
+    def __init__(self, needed_bytes: int) -> None:
+        """Say how much."""
+        super().__init__(
+            f"unlocking needs {needed_bytes} bytes of free memory for a moment"
+        )
+        self.needed_bytes = needed_bytes
+
+
 class PayloadError(Error):
     """Sealed well, but wrong inside: the client that wrote it is faulty."""
 
@@ -126,8 +142,12 @@ class IntegrityError(Error):
     """
 
 
+class MalformedError(IntegrityError):
+    """The bytes are not of the form they must have."""
+
+
 class DocumentError(IntegrityError):
-    """An account document breaks a rule."""
+    """An account document breaks a rule (docs/protocol/account-document.md)."""
 
 
 class SealError(IntegrityError):
@@ -158,6 +178,26 @@ class ChainError(IntegrityError):
 
 class EpochError(IntegrityError):
     """Of an epoch that the account document does not name."""
+
+
+class RevokedError(IntegrityError):
+    """A record after the end that the owner set for its client."""
+
+
+class BodyMissingError(IntegrityError):
+    """The body of a record is gone, and no owner had it destroyed."""
+
+
+class RollbackError(IntegrityError):
+    """Less is shown than was verified before."""
+
+    def __init__(self, what: str, *, verified: int, offered: int) -> None:
+        """Say both numbers."""
+        super().__init__(
+            f"{what}: verified up to {verified} before, now offered {offered}"
+        )
+        self.verified = verified
+        self.offered = offered
 
 
 class VaultDamagedError(IntegrityError):

@@ -17,10 +17,10 @@ from awserver.records import (
     encode_h0,
     hash_body,
 )
+from awvault.crypto import labels
 from awvault.crypto.committing import TAG_BYTES, Sealed, open_parts, seal_parts
 from awvault.crypto.hedge import Random
 from awvault.crypto.keys import ClientKey, EpochKey
-from awvault.crypto.labels import RECORD, RECORD_SEAL
 from awvault.crypto.signing import verify_signed
 from awvault.errors import LimitError, MalformedError, SealError, UnsupportedSuiteError
 
@@ -53,7 +53,7 @@ def seal_record(  # noqa: PLR0913 - what a record is bound to
     h0 = encode_h0(
         account_id=account_id, client_id=client_id, epoch=epoch, seq=seq, prev=prev
     )
-    sealed = seal_parts(epoch_key.reveal(), RECORD_SEAL, h0, plaintext, random)
+    sealed = seal_parts(epoch_key.reveal(), labels.RECORD_SEAL, h0, plaintext, random)
     header = Header(
         account_id=account_id,
         client_id=client_id,
@@ -81,13 +81,11 @@ def open_record(epoch_key: EpochKey, record: SealedRecord) -> bytes:
     `verify_record` tells.
     """
     if record.body is None:
-        raise SealError(
-            f"the body of record {record.header.seq} is not here, so it does not open"
-        )
+        raise SealError(f"the body of record {record.header.seq} is not here")
     header = record.header
     return open_parts(
         epoch_key.reveal(),
-        RECORD_SEAL,
+        labels.RECORD_SEAL,
         record.header_bytes[:H0_BYTES],
         Sealed(salt=header.salt, commitment=header.commitment, ciphertext=record.body),
     )
@@ -95,7 +93,7 @@ def open_record(epoch_key: EpochKey, record: SealedRecord) -> bytes:
 
 def verify_record(client_public: bytes, record: SealedRecord) -> None:
     """Return if the client signed the header; raises `SignatureError` otherwise."""
-    verify_signed(client_public, RECORD, record.header_bytes, record.signature)
+    verify_signed(client_public, labels.RECORD, record.header_bytes, record.signature)
 
 
 def decode_record(data: bytes) -> SealedRecord:
@@ -104,15 +102,13 @@ def decode_record(data: bytes) -> SealedRecord:
     Raises `MalformedError`, or `UnsupportedSuiteError` where the bytes begin as
     a record does, of a suite that a newer client may know.
     """
-    suite_at = len(MAGIC)
-    if data[:suite_at] == MAGIC and data[suite_at : suite_at + 1] not in {
-        b"",
-        bytes([SUITE]),
-    }:
+    at = len(MAGIC)
+    if data[:at] == MAGIC and len(data) > at and data[at] != SUITE:
         raise UnsupportedSuiteError(
-            f"record has suite {data[suite_at]}, this client knows {SUITE}: update it"
+            f"the record has suite {data[at]}, this client knows {SUITE}: update it"
         )
     try:
         return SealedRecord.decode(data)
     except MalformedRecordError as error:
-        raise MalformedError(str(error)) from None
+        problem = str(error)
+    raise MalformedError(problem)

@@ -12,7 +12,8 @@ from typing import ClassVar, Final, NoReturn, SupportsIndex, TypeVar
 from awserver.records import AccountId, ClientId
 from awvault.crypto import labels
 from awvault.crypto.hashing import derive, hash_bytes
-from awvault.crypto.hedge import Random, generate
+from awvault.crypto.hedge import Random as Random  # noqa: PLC0414 - given on
+from awvault.crypto.hedge import generate
 from awvault.crypto.labels import Label
 from awvault.crypto.signing import key_pair, sign
 from awvault.errors import InvalidInputError, LimitError
@@ -53,7 +54,14 @@ class Secret:
         raise TypeError(f"{type(self).__name__} must not be pickled or copied")
 
 
-_Key = TypeVar("_Key", bound=Secret)
+class RandomKey(Secret):
+    """A key that is drawn, not derived."""
+
+    PURPOSE: ClassVar[bytes]
+    __slots__ = ()
+
+
+_Key = TypeVar("_Key", bound=RandomKey)
 
 
 class _SigningKey(Secret):
@@ -125,9 +133,10 @@ class PassphraseKey(Secret):
     __slots__ = ()
 
 
-class RecoveryKey(Secret):
+class RecoveryKey(RandomKey):
     """R: the 24 words. Stored nowhere."""
 
+    PURPOSE = b"recovery"
     __slots__ = ()
 
 
@@ -160,9 +169,10 @@ class RecoveryKek(Secret):
     __slots__ = ()
 
 
-class MasterKey(Secret):
+class MasterKey(RandomKey):
     """MK: the root of one epoch. In memory only while unlocking or editing."""
 
+    PURPOSE = b"master"
     __slots__ = ()
 
 
@@ -179,16 +189,18 @@ class AccountSigningKey(_SigningKey):
     __slots__ = ()
 
 
-class EpochKey(Secret):
+class EpochKey(RandomKey):
     """E: seals the records of one epoch."""
 
+    PURPOSE = b"epoch"
     __slots__ = ()
 
 
-class ClientKey(_SigningKey):
+class ClientKey(_SigningKey, RandomKey):
     """CK: signs one client's records. Made there, and never leaves it."""
 
     LABEL = labels.RECORD
+    PURPOSE = b"client"
     __slots__ = ()
 
     @property
@@ -203,9 +215,10 @@ class LocalKey(Secret):
     __slots__ = ()
 
 
-class JournalKey(Secret):
+class JournalKey(RandomKey):
     """JK: root of one client's journal and index keys. Random, never derived."""
 
+    PURPOSE = b"journal"
     __slots__ = ()
 
 
@@ -222,10 +235,14 @@ class IndexKey(Secret):
 
 
 def new_key(
-    kind: type[_Key], purpose: Label, *, owner: bytes, context: bytes, random: Random
+    kind: type[_Key], owner: PassphraseKey, *, context: bytes, random: Random
 ) -> _Key:
-    """Return a new random key of 32 bytes, hedged with a secret of the owner."""
-    return kind(generate(owner, purpose, context=context, random=random))
+    """Return a new random key, hedged with what only its owner has.
+
+    Where the generator repeats itself, another owner still gets another key.
+    """
+    raw = generate(owner.reveal(), kind.PURPOSE, context=context, random=random)
+    return kind(raw)
 
 
 def derive_login_key(key: PassphraseKey) -> LoginKey:

@@ -1,10 +1,11 @@
-"""Journal and index rows: one key for many, a hedged nonce for each.
+"""Seals of single rows: the journal and the index cache of one client.
 
-    sealed = nonce[24] || XChaCha20-Poly1305(key, nonce, plaintext, context)
+Their keys are random and serve one client alone, so these seals need not
+commit to their key. A row that is replaced gets a fresh nonce.
 
-A row's key is random and never leaves the client, so it need not commit. A
-192-bit nonce that also depends on key, context and content is never used for
-two contents, even where the generator repeats itself.
+    nonce  = BLAKE2b-192(key, "row-nonce", random[32] || H_context(context)
+                                                      || H_plaintext(plaintext))
+    sealed = nonce[24] || XChaCha20-Poly1305(key, nonce, plaintext, AAD = context)
 """
 
 from typing import Final
@@ -13,23 +14,27 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from awvault.crypto import labels
-from awvault.crypto.hedge import hedged
-from awvault.crypto.keys import BootKey, IndexKey, Random
+from awvault.crypto.hedge import Random, hedged
+from awvault.crypto.keys import BootKey, IndexKey
 from awvault.errors import SealError
 
 NONCE_BYTES: Final = 24
 TAG_BYTES: Final = 16
-
-_LABELS: Final = {BootKey: labels.JOURNAL, IndexKey: labels.INDEX}
+OVERHEAD_BYTES: Final = NONCE_BYTES + TAG_BYTES
 
 
 def seal_row(
     key: BootKey | IndexKey, context: bytes, plaintext: bytes, random: Random
 ) -> bytes:
-    """Seal a row so that it opens only under `key` and `context`."""
+    """Return `plaintext` sealed; it opens only with the same `context`."""
     raw = key.reveal()
     nonce = hedged(
-        raw, _LABELS[type(key)], context, plaintext, random, size=NONCE_BYTES
+        raw,
+        labels.ROW_NONCE,
+        context=context,
+        plaintext=plaintext,
+        random=random,
+        size=NONCE_BYTES,
     )
     return nonce + bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
         plaintext, context, nonce, raw
@@ -37,16 +42,20 @@ def seal_row(
 
 
 def open_row(key: BootKey | IndexKey, context: bytes, sealed: bytes) -> bytes:
-    """Return a row's plaintext, or raise `SealError`."""
-    if len(sealed) < NONCE_BYTES + TAG_BYTES:
-        raise _failed()
+    """Return what was sealed; raises the same `SealError` whatever is wrong."""
+    opened = _open(key.reveal(), context, sealed)
+    if opened is None:
+        raise SealError("a row does not open: another key, or altered, or moved")
+    return opened
+
+
+def _open(key: bytes, context: bytes, sealed: bytes) -> bytes | None:
+    if len(sealed) < OVERHEAD_BYTES:
+        return None
     try:
-        return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            sealed[NONCE_BYTES:], context, sealed[:NONCE_BYTES], key.reveal()
+        opened: bytes = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            sealed[NONCE_BYTES:], context, sealed[:NONCE_BYTES], key
         )
     except CryptoError:
-        raise _failed() from None
-
-
-def _failed() -> SealError:
-    return SealError("row does not open: another key or place, or it was altered")
+        return None
+    return opened
