@@ -1,0 +1,75 @@
+"""The gateway's routes, wired to the vault's holder."""
+
+from typing import Final
+
+from aiohttp import web
+
+from awvault.gateway import activity, buckets, events, info
+from awvault.gateway.answers import text_answer
+from awvault.gateway.guards import Guards
+from awvault.gateway.holder import VaultHolder
+from awvault.gateway.refusals import Refusal
+from awvault.gateway.routes import Answer, Gateway, add_routes, guarded
+from awvault.gateway.settings import GatewaySettings
+
+# In a path, "%2F" is a character of a name and "/" ends it; so a bucket may be
+# called "a/b".
+_BUCKET: Final = "/api/0/buckets/{bucket_id:[^/]+}"
+
+
+def create_gateway(holder: VaultHolder, settings: GatewaySettings) -> web.Application:
+    """Return the gateway as an application; serve it with `create_runner`.
+
+    Requests that need the vault wait until `holder` has it.
+    """
+    app = web.Application()
+    gateway = Gateway(holder=holder, settings=settings, guards=Guards(settings))
+    # Of the routes that begin alike, the first that fits is taken: heartbeats
+    # come most often.
+    add_routes(app, gateway, f"{_BUCKET}/heartbeat", {"POST": events.heartbeat})
+    add_routes(
+        app,
+        gateway,
+        f"{_BUCKET}/events",
+        {"GET": events.get_events, "POST": events.insert_events},
+    )
+    add_routes(app, gateway, f"{_BUCKET}/events/count", {"GET": events.count_events})
+    add_routes(
+        app,
+        gateway,
+        f"{_BUCKET}/events/{{event_id:[^/]+}}",
+        {"GET": events.get_event, "DELETE": events.delete_event},
+    )
+    add_routes(
+        app,
+        gateway,
+        _BUCKET,
+        {
+            "GET": buckets.get_bucket,
+            "POST": buckets.create_bucket,
+            "DELETE": buckets.delete_bucket,
+        },
+    )
+    for path in ("/api/0/buckets", "/api/0/buckets/"):
+        add_routes(app, gateway, path, {"GET": buckets.list_buckets})
+    add_routes(app, gateway, "/api/0/info", {"GET": info.get_info})
+    add_routes(
+        app,
+        gateway,
+        "/api/0/activity/{name:[^/]+}",
+        {"GET": activity.get_activities, "POST": activity.post_activities},
+        refusal=activity.IMMUTABLE,
+    )
+    app.router.add_route("*", "/", guarded(gateway, _home))
+    app.router.add_route("*", "/{path:.*}", guarded(gateway, _unknown))
+    return app
+
+
+async def _home(request: web.Request) -> Answer:
+    if request.method not in {"GET", "HEAD", "OPTIONS"}:
+        raise Refusal(405, "only GET is served here", headers={"Allow": "GET, HEAD"})
+    return text_answer(info.HOME)
+
+
+async def _unknown(_: web.Request) -> Answer:
+    raise Refusal(404, "there is nothing at this address: see /")

@@ -1,0 +1,113 @@
+"""The HTTP server under the gateway, and what its defaults leave open.
+
+aiohttp's own server puts the raw bytes of a request that it cannot parse into
+its log and into its answer, and the text of exceptions into its log. Both may
+hold titles and addresses, so here neither does.
+"""
+
+import logging
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.web_log import AccessLogger
+
+from awvault.gateway.answers import error_answer, log_failure
+
+KEEPALIVE_SECONDS: Final = 75.0
+"""A connection that sends nothing for this long is closed."""
+
+REQUEST_LINE_BYTES_MAX: Final = 16 * 1024
+"""Also of a single header. Bucket ids and queries fit many times over."""
+
+SHUTDOWN_SECONDS_MAX: Final = 3.0
+"""How long requests in flight may go on when the server stops."""
+
+log = logging.getLogger(__name__)
+
+
+class _Protocol(web.RequestHandler):
+    """One connection. Says nothing about a request but that it was wrong."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it holds bytes of the request
+    ) -> web.StreamResponse:
+        """Answer a request that no handler saw, or whose handler broke."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer was cut short")
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.info("request is not valid HTTP")
+            answer = error_answer(status, "the request is not valid HTTP")
+        else:
+            if exc is not None and not isinstance(exc, ConnectionError):
+                log_failure(log, exc)
+            answer = error_answer(500, "internal error: see the log")
+        answer.force_close()
+        return answer
+
+    def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Send an answer; aiohttp's own, for what has no route, in our form."""
+        if isinstance(resp, web.HTTPException):
+            resp = error_answer(resp.status, "there is nothing at this address: see /")
+        return super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ARG002
+        """Log the kind of an exception that aiohttp met, without its text."""
+        exc = kw.get("exc_info")
+        if isinstance(exc, BaseException):
+            log_failure(log, exc)
+        else:
+            log.error("connection failed")
+
+    def log_debug(self, *args: Any, **kw: Any) -> None:
+        """Drop aiohttp's remarks, which may carry bytes of the request."""
+
+
+class _Server(web.Server):
+    """Makes one `_Protocol` for each connection."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    """An `AppRunner` whose connections are `_Protocol`s."""
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        # aiohttp has no seam for the class of its connections. The subclass
+        # adds no state, so an instance may change into it.
+        server.__class__ = _Server
+        return server
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """Return a runner for `app` with every limit set.
+
+    Call `setup()`, then start a `web.TCPSite` or `web.SockSite` on it.
+    """
+    return _Runner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        access_log_class=AccessLogger,
+        # A body that says it is compressed is refused; unpacking a bad one
+        # before any handler sees it would be a 500.
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        max_line_size=REQUEST_LINE_BYTES_MAX,
+        max_field_size=REQUEST_LINE_BYTES_MAX,
+        shutdown_timeout=SHUTDOWN_SECONDS_MAX,
+    )

@@ -1,0 +1,42 @@
+"""What the gateway must be told: who it is, and which web pages may write."""
+
+import socket
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+
+def _hostname() -> str:
+    return socket.gethostname() or "unknown"
+
+
+def _version() -> str:
+    try:
+        return version("aw-server-e2ee")
+    except PackageNotFoundError:  # run from sources that were never installed
+        return "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """The settings of one gateway. None of them is secret."""
+
+    data_dir: str = ""
+    """Where the vault lies; named in the answer when its disk is full."""
+
+    listen_host: str = "127.0.0.1"
+    """The address it is bound to; accepted in a Host header beside `localhost`."""
+
+    testing: bool = False
+    """`/info` says so, and a bucket may be deleted without `force`."""
+
+    hostname: str = field(default_factory=_hostname)
+    """The name of this machine, for `/info` and for buckets sent as `!local`."""
+
+    version: str = field(default_factory=_version)
+    """The version that `/info` gives, without its leading `v`."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Further origins (`https://example.org`) whose pages may read and write."""
+
+    body_seconds_max: float = 30.0
+    """A request's body must have arrived this long after its headers."""
