@@ -173,7 +173,7 @@ class Sealer:
     def _store_all(
         self, records: Sequence[NewRecord], jids: frozenset[int], tx: Transaction
     ) -> None:
-        """Records in, index rows in, journal rows out: one transaction."""
+        """Write records and index rows, delete journal rows: one transaction."""
         self._store.append_within(
             tx, self._keys.account_id, [new.record for new in records]
         )

@@ -6,7 +6,7 @@ own: a page chooses its own title, and must not share a compressed frame with
 the owner's other data (docs/threat-model.md, T38).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,7 +112,7 @@ def _fitting(
 
 
 def seal_payloads(
-    payloads: Iterator[Payload],
+    payloads: Iterable[Payload],
     keys: Unlocked,
     head: Head | None,
     *,

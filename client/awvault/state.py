@@ -177,7 +177,9 @@ class Loader:
             for row in tables.journal_rows(tx):
                 self._load_journal_row(state, row, boots)
         mine = self._keys.client_number
-        state.see_ids(next_event=(state.index.id_max(mine) & COUNTER_MASK) + 1)
+        newest = state.index.id_max(mine)
+        if newest >= 0:
+            state.see_ids(next_event=(newest & COUNTER_MASK) + 1)
         for event_id in state.journal.ids():
             if event_id >> COUNTER_BITS == mine:
                 state.see_ids(next_event=(event_id & COUNTER_MASK) + 1)

@@ -65,7 +65,7 @@ def put_vault_row(tx: Transaction, row: VaultRow) -> None:
 
 
 def begin_boot(tx: Transaction, random: bytes) -> int:
-    """Number this start of the program, and forget starts without rows."""
+    """Give this start of the program a number, and forget starts without rows."""
     tx.execute("DELETE FROM boots WHERE boot NOT IN (SELECT boot FROM journal)")
     # Never a number that a row still in the file could name.
     (boot,) = tx.execute("SELECT coalesce(max(boot), 0) + 1 FROM boots").fetchone()

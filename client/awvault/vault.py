@@ -666,6 +666,15 @@ class Vault:
         """Return one event, unclipped; None if the bucket has no such event."""
         return event_row(self._view(self._bucket(bucket_id)), event_id)
 
+    async def event_async(self, bucket_id: str, event_id: int) -> EventRow | None:
+        """Return what `event` returns, without holding up the event loop."""
+        await self.settle()
+        return await asyncio.to_thread(event_row, self.view(bucket_id), event_id)
+
+    def view(self, bucket_id: str) -> BucketView:
+        """Return a bucket as it is now; it may be read from any thread."""
+        return self._view(self._bucket(bucket_id))
+
     def _view(self, bucket: BucketState) -> BucketView:
         state = self._durable.current
         bucket_id = bucket.version.bucket_id

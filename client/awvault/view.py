@@ -155,5 +155,6 @@ def row_at(table: EventTable, at: int, bucket_id: int) -> EventRow:
 
 
 def event_row(view: BucketView, event_id: int) -> EventRow | None:
+    """Return the live row of one event; None if the bucket has no such event."""
     found = view.event(event_id)
     return row_at(found, 0, view.bucket_id) if len(found) else None
