@@ -33,7 +33,6 @@ Storage failures are `awserver.errors.StorageError`.
 """
 
 from datetime import datetime
-from pathlib import Path
 from typing import Self
 
 
@@ -101,7 +100,7 @@ class VaultLockedError(Error):
     """Another process holds the data directory."""
 
     def __init__(
-        self, path: Path, *, pid: int | None, started: datetime | None
+        self, path: str, *, pid: int | None, started: datetime | None
     ) -> None:
         """Name the process, where it is known."""
         who = "another process" if pid is None else f"process {pid}"

@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ _ZONE = np.dtype(
     ]
 )
 _GROWTH_MIN: Final = 1024
-Zones = NDArray[np.void]
+Zones = NDArray[Any]
 
 
 class ZoneIndex:
@@ -85,7 +85,8 @@ class ZoneIndex:
     def of_bucket(self, bucket_id: int) -> Zones:
         """Return a bucket's zones, oldest record first."""
         zones = self._zones[: self._used]
-        return zones[zones["bucket"] == bucket_id]
+        chosen: Zones = zones[zones["bucket"] == bucket_id]
+        return chosen
 
     def id_max(self, client_number: int) -> int:
         """Return the largest event id of a client that any zone names, or -1."""
@@ -153,7 +154,8 @@ class FrozenOverlay:
         is_newest = (self.revisions[at] == table.revision) & (
             self.clients[at] == client_number
         )
-        return ~revised | is_newest
+        newest: NDArray[np.bool_] = ~revised | is_newest
+        return newest
 
 
 class ZoneCache:

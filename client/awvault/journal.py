@@ -107,13 +107,32 @@ def decode_row(
             (length,) = struct.unpack_from("<I", plaintext, 1)
             return msgspec.msgpack.decode(plaintext[5 : 5 + length], type=BucketVersion)
         if kind == _KIND_EVENT:
-            _, *numbers, length = _EVENT.unpack_from(plaintext)
+            (
+                _,
+                event_id,
+                revision,
+                bucket_id,
+                start,
+                duration,
+                stored_at,
+                flags,
+                length,
+            ) = _EVENT.unpack_from(plaintext)
             text = plaintext[_EVENT.size : _EVENT.size + length]
             if len(text) != length:
                 raise PayloadError(
                     f"journal row holds {len(text)} bytes of data, names {length}"
                 )
-            return EventRow(*numbers, text)
+            return EventRow(
+                id=event_id,
+                revision=revision,
+                bucket_id=bucket_id,
+                start=start,
+                duration=duration,
+                stored_at=stored_at,
+                flags=flags,
+                text=text,
+            )
     except (struct.error, msgspec.MsgspecError) as error:
         raise PayloadError(f"journal row does not decode: {error}") from None
     if kind == _KIND_TABLES:

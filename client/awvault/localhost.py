@@ -50,7 +50,7 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
             )
             if found.generated and found.path is not None:
                 for line in describe_generated(found.path):
-                    print(f"aw-server: {line}", file=sys.stderr)
+                    sys.stderr.write(f"aw-server: {line}\n")
             start_listening(listener, settings.host, settings.port)
             server = _Localhost(settings, held, found, composition)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -121,7 +121,8 @@ class _Localhost:
             await control.start()
             stack.push_async_callback(control.close)
             holder.set(vault)
-            print(f"aw-server is ready on {url}", flush=True)
+            sys.stdout.write(f"aw-server is ready on {url}\n")
+            sys.stdout.flush()
             await self._stop.wait()
             log.info("stopping")
         return 0

@@ -180,7 +180,7 @@ class DataDirectory:
         """Return the error that names who holds the lock now."""
         holder = self.holder()
         return VaultLockedError(
-            self.path,
+            str(self.path),
             pid=None if holder is None else holder.pid,
             started=None if holder is None else holder.started,
         )

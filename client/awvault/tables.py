@@ -68,9 +68,9 @@ def begin_boot(tx: Transaction, random: bytes) -> int:
     """Give this start of the program a number, and forget starts without rows."""
     tx.execute("DELETE FROM boots WHERE boot NOT IN (SELECT boot FROM journal)")
     # Never a number that a row still in the file could name.
-    (boot,) = tx.execute("SELECT coalesce(max(boot), 0) + 1 FROM boots").fetchone()
+    boot = int(tx.execute("SELECT coalesce(max(boot), 0) + 1 FROM boots").get)
     tx.execute("INSERT INTO boots (boot, random) VALUES (?, ?)", (boot, random))
-    return int(boot)
+    return boot
 
 
 def boots(tx: Transaction) -> dict[int, bytes]:

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from awvault.crypto.keys import Passphrase
 from awvault.crypto.passphrase import Profile
 from awvault.opening import PRODUCT, Composition, open_for_library
 from awvault.vault import Vault
@@ -26,7 +25,7 @@ CHEAP: Final = Profile(memory_kib=64, passes=1)
 
 COMPOSITION: Final = replace(PRODUCT, profile=CHEAP)
 
-PASSPHRASE: Final = Passphrase("correct horse battery staple")
+PASSPHRASE: Final = "correct horse battery staple"  # noqa: S105 - for tests
 
 KILL_VARIABLE: Final = "AWVAULT_TESTING_KILL_AT"
 """`name:count`: the process kills itself the count-th time it passes `name`."""
@@ -35,7 +34,7 @@ KILL_VARIABLE: Final = "AWVAULT_TESTING_KILL_AT"
 async def open_vault(
     data_dir: Path | str,
     *,
-    passphrase: str = "correct horse battery staple",
+    passphrase: str = PASSPHRASE,
     composition: Composition = COMPOSITION,
 ) -> Vault:
     """Open the vault in `data_dir`, and make it where there is none."""
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return server_cli.run(rest, composition=composition)
         case ["awvault", *rest]:
             return program.run(rest, composition=composition)
-    print("usage: python -m awvault.testing {aw-server|awvault} ...", file=sys.stderr)
+    sys.stderr.write("usage: python -m awvault.testing {aw-server|awvault} ...\n")
     return 2
 
 

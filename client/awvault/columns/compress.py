@@ -22,7 +22,7 @@ RAW_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of a payload before compression."""
 
 WINDOW_LOG_MAX: Final = 24
-"""A frame may ask for a window of 16 MiB, as large as a payload, and no more."""
+"""Base-2 logarithm of the bytes that a frame may make its reader look back."""
 
 LEVEL: Final = 3
 CODEC_RAW: Final = 0
