@@ -32,6 +32,8 @@ class DurableState:
         self._fence = Fence()
         self._in_flight: set[asyncio.Future[None]] = set()
         self._recovery: asyncio.Task[None] | None = None
+        self._stale = False
+        """Whether memory may be ahead of the disk."""
         self._state: State | None = None
         self._closed = False
 
@@ -57,16 +59,17 @@ class DurableState:
     async def settle(self) -> None:
         """Return once memory agrees with the disk: at once, but after a failure.
 
-        Raises what keeps the state from being loaded again.
+        Raises what keeps the state from being loaded again; the next call tries
+        once more. Until one succeeds, nothing is answered from memory.
         """
         if self._closed:
             raise VaultClosedError
-        while self._recovery is not None:
-            await asyncio.shield(self._recovery)
+        while self._stale:
+            await asyncio.shield(self._recover())
 
     def is_current(self, state: State) -> bool:
         """Say whether `state` is still the one in use, and in step."""
-        return state is self._state and self._recovery is None
+        return state is self._state and not self._stale
 
     async def write(self, work: Callable[[Transaction], None]) -> None:
         """Return once `work` is on disk. It is submitted before this awaits.
@@ -84,10 +87,18 @@ class DurableState:
             raise error.cause from error
 
     async def barrier(self) -> None:
-        """Return once all that the state already shows is on disk."""
+        """Return once all that the state shows now is on disk.
+
+        What is submitted meanwhile is not waited for: under load there is
+        always something in flight.
+        """
+        pending = set(self._in_flight)
+        if not pending:
+            return
+        await asyncio.wait(pending)
         try:
-            while self._in_flight:
-                await asyncio.shield(next(iter(self._in_flight)))
+            for future in pending:
+                future.result()
         except FenceBrokenError as error:
             raise error.cause from error
 
@@ -99,25 +110,32 @@ class DurableState:
 
     def distrust(self) -> None:
         """Load the state again before the next request is answered."""
+        self._stale = True
+        self._recover()
+
+    def _recover(self) -> asyncio.Task[None]:
+        """Return the attempt to load the state again: the one under way, or a new."""
         if self._recovery is None:
             loop = asyncio.get_running_loop()
-            self._recovery = loop.create_task(self._recover())
+            self._recovery = loop.create_task(self._load_again())
+            self._recovery.add_done_callback(self._recovered)
+        return self._recovery
 
-    async def _recover(self) -> None:
-        """Load the state again after a write failed."""
-        try:
-            while self._in_flight:
-                await asyncio.wait(self._in_flight)
-            before = self.current
-            state = await asyncio.to_thread(self._load)
-            # An id that was given to a failed write was answered to nobody,
-            # and yet it is never given twice.
-            state.see_ids(next_event=before.next_event, next_bucket=before.next_bucket)
-            state.journal.next_jid = max(
-                state.journal.next_jid, before.journal.next_jid
-            )
-            self._state = state
-            self._fence = Fence()
-            log.warning("state loaded again after a failed write")
-        finally:
-            self._recovery = None
+    def _recovered(self, attempt: asyncio.Task[None]) -> None:
+        self._recovery = None
+        if not attempt.cancelled() and attempt.exception() is not None:
+            log.error("state cannot be loaded again, requests fail until it can")
+
+    async def _load_again(self) -> None:
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+        before = self.current
+        state = await asyncio.to_thread(self._load)
+        # An id that was given to a failed write was answered to nobody,
+        # and yet it is never given twice.
+        state.see_ids(next_event=before.next_event, next_bucket=before.next_bucket)
+        state.journal.next_jid = max(state.journal.next_jid, before.journal.next_jid)
+        self._state = state
+        self._fence = Fence()
+        self._stale = False
+        log.warning("state loaded again after a failed write")
