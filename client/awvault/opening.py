@@ -78,6 +78,11 @@ async def open_vault(
         with database.reading() as tx:
             made = tables.vault_row(tx) is not None
         if not made:
+            if await store.accounts():
+                raise VaultDamagedError(
+                    "the database holds an account, and not the keys of its client:"
+                    " restore it from a backup"
+                )
             await _make(database, store, passphrase, composition)
         unlocked = await asyncio.to_thread(
             unlock, database, store, passphrase, composition.profile

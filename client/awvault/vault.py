@@ -24,6 +24,7 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
+from awserver.errors import StorageCorruptError
 from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
@@ -42,6 +43,7 @@ from awvault.errors import (
     IntegrityError,
     InvalidInputError,
     LimitError,
+    PayloadError,
 )
 from awvault.events import Bucket, Event, event_from_row
 from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
@@ -73,6 +75,9 @@ PULSETIME_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
 TEXT_CACHE_ENTRIES_MAX: Final = 8_192
 TEXT_CACHED_BYTES_MAX: Final = 4_096
 """Longer texts are compacted each time they come."""
+
+# What a record raises that is not what its client sealed, or not readable.
+_UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
 
 Clock = Callable[[], int]
 
@@ -259,9 +264,18 @@ class Vault:
         return _bucket(self._bucket(bucket_id).version)
 
     def last_updated(self, bucket_id: str) -> int | None:
-        """Return the end of the bucket's newest event; None if it is empty."""
-        last = self._newest(self._bucket(bucket_id))
-        return None if last is None else last.end
+        """Return the end of the bucket's newest event; None if it is empty.
+
+        The newest by start, which need not be what the last heartbeat extended.
+        It is also None where that event cannot be read: one damaged record is
+        no reason to show no bucket at all.
+        """
+        try:
+            newest = self._newest_row(self._bucket(bucket_id))
+        except _UNREADABLE:
+            log.exception("the newest event cannot be read")
+            return None
+        return None if newest is None else newest.end
 
     async def create_bucket(
         self,
@@ -509,14 +523,13 @@ class Vault:
             start = np.array(rows.starts, dtype=np.int64)
             duration = np.array(rows.durations, dtype=np.int64)
         except OverflowError:
-            raise InvalidInputError(
-                "timestamp", "a time lies outside the years 1 to 9999"
-            ) from None
-        end = start + np.maximum(duration, 0)
-        wrong = (start < TIME_US_MIN) | (end > TIME_US_MAX) | (duration < -1)
+            _check_spans(rows)
+            raise  # it is one of them that did not fit
+        # Not by the end: the sum of two numbers that fit may not fit.
+        wrong = (start < TIME_US_MIN) | (start > TIME_US_MAX)
+        wrong |= (duration < -1) | (duration > TIME_US_MAX - start)
         if wrong.any():
-            at = int(np.argmax(wrong))
-            check_span(int(start[at]), int(duration[at]), place=f"[{at}].")
+            _check_spans(rows)
         numbers: dict[bytes, int] = {}
         data = [numbers.setdefault(text, len(numbers)) for text in texts]
         first = self._durable.current.take_event_ids(count)
@@ -689,30 +702,32 @@ class Vault:
         )
 
     def _last(self, bucket: BucketState) -> EventRow | None:
-        """Return the event that a heartbeat may extend.
+        """Return the event that a heartbeat may extend, and note where it lies.
 
         A record that does not open is no reason to lose a heartbeat.
         """
-        try:
-            return self._newest(bucket)
-        except IntegrityError:
-            log.exception("the newest event cannot be read, a new one begins")
-            return None
-
-    def _newest(self, bucket: BucketState) -> EventRow | None:
-        """Return the event that a heartbeat may extend, and note where it lies."""
         if bucket.last_known:
             return bucket.last
-        number = bucket.version.bucket_id
-        found = self._view(bucket).read(start=None, end=None, newest_max=1)
         bucket.forget_last()
-        if len(found):
-            at = int(np.lexsort((found.id, found.start))[-1])
-            bucket.last = row_at(found, at, number)
+        try:
+            bucket.last = self._newest_row(bucket)
+        except _UNREADABLE:
+            log.exception("the newest event cannot be read, a new one begins")
+            return None
+        if bucket.last is not None:
             journal = self._durable.current.journal
+            number = bucket.version.bucket_id
             bucket.last_jid = journal.row_of(number, bucket.last)
         bucket.last_known = True
         return bucket.last
+
+    def _newest_row(self, bucket: BucketState) -> EventRow | None:
+        """Return the event with the latest start, of several the last inserted."""
+        found = self._view(bucket).read(start=None, end=None, newest_max=1)
+        if not len(found):
+            return None
+        at = int(np.lexsort((found.id, found.start))[-1])
+        return row_at(found, at, bucket.version.bucket_id)
 
     # -- sealing, and facts --------------------------------------------------
 
@@ -779,6 +794,13 @@ class Vault:
         version = self._bucket(bucket_id).version
         for at in range(len(table)):
             yield event_from_row(version.type, row_at(table, at, version.bucket_id))
+
+
+def _check_spans(rows: NewRows) -> None:
+    for at, (start, duration) in enumerate(
+        zip(rows.starts, rows.durations, strict=True)
+    ):
+        check_span(start, duration, place=f"[{at}].")
 
 
 def check_span(start: int, duration: int, *, place: str = "") -> None:
