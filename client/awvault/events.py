@@ -65,7 +65,7 @@ class Event:
     KIND: ClassVar[str] = "event"
 
     timestamp: datetime
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
     kind: str = field(default="", kw_only=True)
     id: int | None = field(default=None, kw_only=True)
     stored_at: datetime | None = field(default=None, kw_only=True)
@@ -83,9 +83,9 @@ class Event:
             )
 
     @classmethod
-    def now(cls, data: Mapping[str, Any], *, kind: str = "") -> Self:
+    def now(cls, data: Mapping[str, Any] | None = None, *, kind: str = "") -> Self:
         """Return an event that happens now."""
-        return cls(datetime.now(UTC), data, kind=kind)
+        return cls(datetime.now(UTC), {} if data is None else data, kind=kind)
 
     @property
     def start_us(self) -> int:

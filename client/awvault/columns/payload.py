@@ -44,7 +44,7 @@ CLIENTS_MAX: Final = 8_192
 HEADER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of the header: bucket versions take nearly all of it."""
 
-ID_MAX: Final = 2**53
+ID_MAX: Final = 2**53 - 1
 """Ids are exact in JavaScript."""
 
 REVISION_MAX: Final = 2**32 - 1
