@@ -43,6 +43,11 @@ READERS_KEPT_MAX: Final = 8
 
 FILE_MODE: Final = 0o600
 
+# Where SQLite keeps the mark (https://www.sqlite.org/fileformat.html, 1.3).
+_HEADER_BYTES: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+_MARK_AT: Final = 68
+
 _MIGRATIONS_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     component TEXT NOT NULL,
@@ -317,20 +322,25 @@ def _create(path: Path) -> None:
 def _check_mark(path: Path) -> None:
     """Refuse the database of another program, without a change to it.
 
-    The file is read through SQLite, as immutable: it takes no lock, recovers
-    nothing and never writes. To open it by hand would be worse: closing any
-    descriptor of a file drops the locks that this process has on it.
+    Only the header is looked at: to open the database would recover it, and its
+    pages may be in disorder until then, if a process was killed that copied the
+    write-ahead log into it. SQLite reads it, for if we closed a descriptor of
+    this file ourselves, all locks that this process has on it would be gone.
     """
     journal = path.with_name(path.name + "-journal")
     if path.stat().st_size == 0 or journal.exists():
         return  # new, or made by a start that was killed; see _mark_if_new
-    connection = apsw.Connection(
-        f"{path.as_uri()}?immutable=1",
-        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
-    )
-    with contextlib.closing(connection):
-        if _mark_of(connection) != APPLICATION_ID:
-            raise _foreign(path)
+    flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY
+    file = apsw.VFSFile("", str(path), [flags, 0])
+    try:
+        header = file.xRead(min(_HEADER_BYTES, file.xFileSize()), 0)
+    finally:
+        file.xClose()
+    if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
+        raise apsw.NotADBError(f'"{path}" does not begin as a database does')
+    mark = int.from_bytes(header[_MARK_AT : _MARK_AT + 4], "big")
+    if mark != APPLICATION_ID:
+        raise _foreign(path)
 
 
 def _mark_of(connection: apsw.Connection) -> int:

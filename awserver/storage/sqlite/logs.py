@@ -407,6 +407,8 @@ class SqliteLogStore(LogStore):
         tx: Transaction, account: AccountId, *, start_version: int = 1
     ) -> list[bytes]:
         """Return the account documents, oldest first."""
+        if start_version > SEQ_MAX:
+            return []
         return [
             document
             for (document,) in tx.execute(
