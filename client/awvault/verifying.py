@@ -6,7 +6,7 @@ it failed; all the others are still looked at.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -205,7 +205,7 @@ class _Verifying:
         self,
         log: VerifiedLog,
         page: list[SealedRecord],
-        erased: list[tuple[int, int]],
+        erased: Sequence[tuple[int, int]],
         index: dict[tuple[ClientId, Seq], bytes],
     ) -> None:
         for record in page:

@@ -131,14 +131,15 @@ class Machine:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start aw-server and return at once."""
-        return subprocess.Popen(
-            self.command("aw-server", *arguments),
-            stdout=subprocess.PIPE,
-            stderr=(self.home / "server.log").open("a"),
-            env=self.environment,
-            start_new_session=True,
-            text=True,
-        )
+        with (self.home / "server.log").open("a") as log:
+            return subprocess.Popen(
+                self.command("aw-server", *arguments),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+                text=True,
+            )
 
     def log(self) -> str:
         return (self.home / "server.log").read_text("utf-8")

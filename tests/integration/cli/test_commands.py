@@ -203,46 +203,50 @@ def test_an_export_of_one_bucket(vault: Machine) -> None:
     assert '"three"' in done.err
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        pytest.param(lambda x: x[:-1], "cut off", id="cut-off"),
-        pytest.param(
-            lambda x: [b'{"format":"x","version":1}'], "awvault-lines", id="x"
-        ),
-        pytest.param(lambda x: [b"hello"], "first line", id="no-header"),
-        pytest.param(lambda x: [*x[:2], *x[3:]], "counts", id="missing-line"),
-        pytest.param(lambda x: [*x[:2], b"{", *x[2:]], "line 3", id="broken-line"),
-        pytest.param(lambda x: [*x, x[-1]], "after the end", id="two-ends"),
-        pytest.param(
-            lambda x: [*x[:2], x[2].replace(b"null", b"-1"), *x[3:]],
-            "negative",
-            id="negative-duration",
-        ),
-        pytest.param(
-            lambda x: [*x[:2], x[2].replace(b"null", b"1e999999999"), *x[3:]],
-            "duration",
-            id="endless-duration",
-        ),
-        pytest.param(lambda x: [x[0], *x[2:]], "notes", id="no-bucket"),
-        pytest.param(lambda _: [], "empty", id="empty"),
-    ],
-)
-def test_a_wrong_import_names_its_line(
-    machine: Machine, change: object, says: str
-) -> None:
-    """Exit 1; what was stored before stays as it was."""
+HEADER = b'{"format":"awvault-lines","version":1}'
+BUCKET = b'{"bucket":{"id":"fresh","type":"note"}}'
+EVENT = b'{"event":{"bucket":"fresh","timestamp":"2026-01-01T00:00:00Z","data":{}}}'
+END = b'{"end":{"buckets":1,"events":1}}'
+
+
+def test_a_wrong_import_says_what_is_wrong(machine: Machine) -> None:
+    """Exit 1 with the line; the vault goes on, and a right file still goes in."""
     machine.ok("init")
-    machine.ok("add", "notes", "{}", "--type", "note")
-    lines = machine.ok("export").out.encode().splitlines()
-    assert callable(change)
-    changed = [line.replace(b"notes", b"fresh") for line in change(lines)]
+    for lines, says in (
+        ([], "empty"),
+        ([b"hello"], "first line"),
+        ([HEADER.replace(b"awvault-lines", b"other")], "awvault-lines"),
+        ([HEADER.replace(b"1}", b"2}")], "version 2"),
+        ([HEADER, BUCKET, EVENT], "cut off"),
+        ([HEADER, BUCKET, END], "counts 1 buckets and 1 events"),
+        ([HEADER, BUCKET, b"{", EVENT, END], "line 3"),
+        ([HEADER, BUCKET, EVENT, END, END], "after the end"),
+        ([HEADER, EVENT.replace(b"fresh", b"absent"), END], "absent"),
+        ([HEADER, BUCKET, changed("duration", b"-1"), END], "negative"),
+        ([HEADER, BUCKET, changed("duration", b"1e999999999"), END], "seconds"),
+        ([HEADER, BUCKET, changed("further", b"1"), END], "further"),
+        ([HEADER, BUCKET, changed("data", b"[1]"), END], "line 3"),
+        ([HEADER, BUCKET, changed("data", b"[" * 10_000), END], "line 3"),
+        ([HEADER, BUCKET, changed("data", b'"' + b"x" * 3_000_000), END], "line 3"),
+    ):
+        done = machine.awvault("import", "-", stdin=b"\n".join(lines))
+        assert done.status == 1, lines
+        assert says in done.err
+        assert "Traceback" not in done.err
 
-    done = machine.awvault("import", "-", stdin=b"\n".join(changed))
+    result = machine.ok(
+        "import", "-", "--json", stdin=b"\n".join([HEADER, BUCKET, EVENT, END])
+    ).json()
+    # The one before was cut off only after its event.
+    assert result["events_added"] + result["events_present"] == 1
 
-    assert done.status == 1
-    assert says.replace("notes", "fresh") in done.err
-    assert len(machine.ok("events", "notes", "--json").json()) == 1
+
+def changed(name: str, value: bytes) -> bytes:
+    """Return the event with one field more, or another one."""
+    field = b'"%s":%s' % (name.encode(), value)
+    if name == "data":
+        return EVENT.replace(b'"data":{}', field)
+    return EVENT.replace(b'"data"', field + b',"data"')
 
 
 def test_errors_and_their_exit_statuses(vault: Machine) -> None:
@@ -368,15 +372,18 @@ def test_escape_codes_do_not_reach_the_terminal(machine: Machine) -> None:
     machine.ok("add", "notes", json.dumps({"title": "a\x1b[2Jb\u202ec\x9bd"}),
                "--type", "no\x1bte")  # fmt: skip
 
-    for arguments in (
-        ("events", "notes"), ("events", "notes", "--json"), ("buckets",),
-        ("buckets", "--json"), ("export",),
-    ):  # fmt: skip
+    for arguments, shown in (
+        (("events", "notes"), "title"),
+        (("events", "notes", "--json"), "title"),
+        (("buckets",), "no\\x1bte"),
+        (("buckets", "--json"), "no\\u001bte"),
+        (("export",), "title"),
+    ):
         dialog = Dialog(machine, "awvault", *arguments)
         assert dialog.end() == 0
         for character in ("\x1b", "\u202e", "\x9b"):
             assert character not in dialog.shown
-        assert "note" in dialog.shown
+        assert shown in dialog.shown
 
 
 def test_json_stays_json_on_a_terminal(machine: Machine) -> None:
