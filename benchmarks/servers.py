@@ -169,7 +169,8 @@ def sealed_bytes(home: Path) -> tuple[int, int]:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         ((size,),) = connection.execute(
-            "SELECT total(length(header) + length(signature) + body_bytes) FROM records"
+            "SELECT (SELECT total(length(header) + length(signature)) FROM records)"
+            " + (SELECT total(length(body)) FROM bodies)"
         )
     finally:
         connection.close()

@@ -33,6 +33,13 @@ log = logging.getLogger(__name__)
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+"""How long a thread that computes may keep the others waiting.
+
+Python's default is ten times as long: beside a long read, every heartbeat would
+pay it several times over.
+"""
+
 
 def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
     """Run localhost mode until a signal ends it; return the exit status.
@@ -52,6 +59,7 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
                 for line in describe_generated(found.path):
                     sys.stderr.write(f"aw-server: {line}\n")
             start_listening(listener, settings.host, settings.port)
+            sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
             server = _Localhost(settings, held, found, composition)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(server.run(listener))
