@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Protocol, Self
 
+from awvault.columns import jsontext
+from awvault.columns.timestamps import from_datetime, to_datetime
 from awvault.errors import InvalidInputError
 
 NO_DURATION: Final = -1
@@ -26,7 +28,6 @@ NO_DURATION: Final = -1
 NOT_STORED: Final = -1
 """What a row has in place of `stored_at` when none is kept."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -90,7 +91,7 @@ class Event:
     @property
     def start_us(self) -> int:
         """The start in microseconds since 1970, UTC."""
-        return (self.timestamp - _EPOCH) // _MICROSECOND
+        return from_datetime(self.timestamp)
 
     @property
     def duration_us(self) -> int:
@@ -279,13 +280,9 @@ def event_from_row(kind: str, row: Row) -> Event:
 
     A row without an end is an Event, whatever its kind.
     """
-    timestamp = _EPOCH + timedelta(microseconds=row.start)
-    data: dict[str, Any] = json.loads(row.text)
-    stored_at = (
-        None
-        if row.stored_at == NOT_STORED
-        else _EPOCH + timedelta(microseconds=row.stored_at)
-    )
+    timestamp = to_datetime(row.start)
+    data = jsontext.decode(row.text)
+    stored_at = None if row.stored_at == NOT_STORED else to_datetime(row.stored_at)
     if row.duration == NO_DURATION:
         return Event(timestamp, data, kind=kind, id=row.id, stored_at=stored_at)
     return _KINDS.get(kind, Activity)(
@@ -315,14 +312,4 @@ def _utc(moment: datetime, name: str) -> datetime:
         raise InvalidInputError(
             name, f"expected a datetime, got {type(moment).__name__}"
         )
-    if moment.utcoffset() is None:
-        # Python means local time by such a value, ActivityWatch means UTC.
-        raise InvalidInputError(
-            name, "needs an offset from UTC: use datetime.now(UTC), or astimezone()"
-        )
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInputError(
-            name, "must lie in the years 1 to 9999 in UTC"
-        ) from None
+    return to_datetime(from_datetime(moment, field=name))

@@ -51,11 +51,12 @@ REVISION_MAX: Final = 2**32 - 1
 
 _FLAGS_ALL: Final = TOMBSTONE | PAIR
 _LENGTH: Final = struct.Struct("<BI")
+_HASH_BYTES: Final = 32
 
 Id = Annotated[int, Meta(ge=0, le=ID_MAX)]
 Revision = Annotated[int, Meta(ge=0, le=REVISION_MAX)]
 TimeUs = Annotated[int, Meta(ge=TIME_US_MIN, le=TIME_US_MAX)]
-_Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_Hash = Annotated[bytes, Meta(min_length=_HASH_BYTES, max_length=_HASH_BYTES)]
 _ClientKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
 _Count = Annotated[int, Meta(ge=0, le=ID_MAX)]
 _Seen = dict[_ClientKey, tuple[_Count, _Hash]]
@@ -97,7 +98,6 @@ class Payload:
     (bucket number, rows), by ascending number, the rows by (start, id).
     """
 
-    version: int = PAYLOAD_VERSION
     seen: Mapping[bytes, tuple[int, bytes]]
     document: tuple[int, bytes]
     next_ids: NextIds
@@ -140,7 +140,7 @@ class _Header(
     },
 ):
     seen: Annotated[_Seen, Meta(max_length=CLIENTS_MAX)]
-    document: tuple[_Count, Annotated[bytes, Meta(max_length=32)]]
+    document: tuple[_Count, bytes]
     next_ids: NextIds
     buckets: Annotated[list[BucketVersion], Meta(max_length=BUCKET_VERSIONS_MAX)]
     zones: Annotated[list[_Zone], Meta(max_length=ZONES_MAX)]
@@ -194,15 +194,16 @@ def encode_payload(payload: Payload) -> bytes:
             planes=_Planes(*planes),
         )
     )
+    _decode_header(header)  # refuses what no reader would take
     encoded = b"".join(
         [
-            _LENGTH.pack(payload.version, len(header)),
+            _LENGTH.pack(PAYLOAD_VERSION, len(header)),
             header,
             *map(_to_planes, columns, planes),
             *texts,
         ]
     )
-    if len(header) > HEADER_BYTES_MAX or len(encoded) > RAW_BYTES_MAX:
+    if len(encoded) > RAW_BYTES_MAX:
         raise PayloadError(
             f"payload has {len(encoded)} bytes, at most {RAW_BYTES_MAX} are sealed"
         )
@@ -341,18 +342,30 @@ def _split(data: bytes) -> tuple[_Header, memoryview]:
         )
     view = memoryview(data)
     encoded = view[_LENGTH.size : _LENGTH.size + length]
-    if len(encoded) != length or length > HEADER_BYTES_MAX:
+    if len(encoded) != length:
         raise PayloadError(
-            f"payload header names {length} bytes, {len(encoded)} are there and at"
-            f" most {HEADER_BYTES_MAX} are read"
+            f"payload header names {length} bytes, {len(encoded)} are there"
+        )
+    return _decode_header(encoded), view[_LENGTH.size + length :]
+
+
+def _decode_header(encoded: bytes | memoryview) -> _Header:
+    if len(encoded) > HEADER_BYTES_MAX:
+        raise PayloadError(
+            f"payload header has {len(encoded)} bytes, at most {HEADER_BYTES_MAX} fit"
         )
     try:
         header = _DECODER.decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise PayloadError(f"payload header does not decode: {error}") from None
+    if header.document != (0, b"") and len(header.document[1]) != _HASH_BYTES:
+        raise PayloadError(
+            f"payload names a document hash of {len(header.document[1])} bytes,"
+            f" it has {_HASH_BYTES}"
+        )
     if not jsontext.are_objects([version.data for version in header.buckets]):
         raise PayloadError("payload has bucket data that is no JSON object")
-    return header, view[_LENGTH.size + length :]
+    return header
 
 
 def _from_planes(planes: memoryview, count: int) -> U64:
@@ -376,6 +389,8 @@ def _decode_rows(header: _Header, columns: list[U64]) -> EventTable:
     so a sum that left its range cannot come back without a value outside of
     it, which `_check_values` refuses.
     """
+    if any(column[:1].any() for column in columns[:2]):
+        raise PayloadError("payload has a first row that is not where it says")
     steps = _unzigzag(columns[0])
     _refuse_beyond(steps, ID_MAX, "id steps")
     ids = np.int64(header.first_id) + np.cumsum(steps)
@@ -390,12 +405,15 @@ def _decode_rows(header: _Header, columns: list[U64]) -> EventTable:
     stored = columns[5]
     offsets = _unzigzag(np.maximum(stored, np.uint64(1)) - np.uint64(1))
     _refuse_beyond(offsets, DURATION_US_MAX, "stored_at offsets")
+    stored_at = np.where(stored == 0, np.int64(-1), starts + offsets)
+    if (stored_at[stored != 0] < 0).any():
+        raise PayloadError("payload has a stored_at before 1970")
     return EventTable(
         id=ids,
         revision=columns[4].astype(np.uint32),
         start=starts,
         duration=durations,
-        stored_at=np.where(stored == 0, np.int64(-1), starts + offsets),
+        stored_at=stored_at,
         flags=columns[6].astype(np.uint8),
         data=_decode_data(header.zones, columns[3]),
         texts=(),
@@ -419,11 +437,9 @@ def _decode_data(zones: Sequence[_Zone], codes: U64) -> NDArray[np.uint32]:
 
 
 def _split_texts(joined: bytes, lengths: U64) -> list[bytes]:
-    if len(lengths) and int(lengths.max()) > EVENT_DATA_BYTES_MAX:
-        raise PayloadError(
-            f"payload has a text of {int(lengths.max())} bytes, at most"
-            f" {EVENT_DATA_BYTES_MAX} are kept"
-        )
+    # Before they are added up: no sum of so many, so short, overflows.
+    if len(lengths):
+        _check_text_length(int(lengths.max()))
     ends: list[int] = np.cumsum(lengths).tolist()
     if (ends[-1] if ends else 0) != len(joined):
         raise PayloadError(
@@ -488,7 +504,16 @@ def _check_order(table: EventTable) -> None:
         raise PayloadError("payload has rows that are not by (start, id)")
 
 
+def _check_text_length(length: int) -> None:
+    if length > EVENT_DATA_BYTES_MAX:
+        raise PayloadError(
+            f"payload has a text of {length} bytes, at most {EVENT_DATA_BYTES_MAX}"
+            " are kept"
+        )
+
+
 def _check_texts(texts: Sequence[bytes]) -> None:
+    _check_text_length(max(map(len, texts), default=0))
     if not jsontext.are_objects(texts):
         raise PayloadError("payload has data that is no JSON object")
 
