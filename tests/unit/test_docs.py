@@ -278,21 +278,23 @@ def test_every_attack_has_a_test_or_says_that_it_has_none(number: str) -> None:
 
 @pytest.mark.parametrize("number", COVERED)
 def test_what_this_version_covers_is_shown_by_a_test(number: str) -> None:
-    """A named test file of a covered attack speaks of that attack."""
-    files = [ROOT / file for file in _TEST_FILE.findall(attacks()[number])]
+    """A covered attack names a test; the adversarial ones carry its number."""
+    files = _TEST_FILE.findall(attacks()[number])
+    adversarial = [file for file in files if file.startswith("tests/adversarial/")]
 
     assert files
-    assert any(mentions(file, number) for file in files)
+    assert [f for f in adversarial if f"_{number.lower()}_" in f] == adversarial
 
 
-def mentions(file: Path, number: str) -> bool:
-    """Say whether a file names an attack, by itself or in a range (T22 to T25)."""
-    text = file.read_text(encoding="utf-8") + file.name.upper()
-    wanted = int(number[1:])
-    if re.search(rf"(?<![A-Z0-9])T{wanted:02}(?!\d)", text):
-        return True
-    ranges = re.findall(r"T(\d\d)(?: to |-|\u2013)T?(\d\d)", text)
-    return any(int(first) <= wanted <= int(last) for first, last in ranges)
+def test_every_adversarial_test_is_named_by_its_attack() -> None:
+    """A test file that carries the number of an attack stands under that attack."""
+    missing = [
+        file.name
+        for file in sorted((ROOT / "tests" / "adversarial").glob("test_t*.py"))
+        if file.name not in attacks()[file.name[5:8].upper()]
+    ]
+
+    assert missing == []
 
 
 # -- code that a reader copies -----------------------------------------------
