@@ -47,7 +47,7 @@ class PortBusyError(Error):
         self.hint = (
             "stop that server first: watchers can talk to only one of them"
             if holder.api_version is not None
-            else f"stop it, or choose another port: --port {port + 100}"
+            else "stop it, or choose another port with --port"
         )
 
 

@@ -89,6 +89,9 @@ def _print_host_view(view: "HostView") -> None:
                 ("wrapped keys", bytes_text(account.keys_blob_bytes)),
             ]
         )
+        if not account.clients:
+            print("\nno client has stored a record yet")
+            continue
         print()
         print_table(
             ("client", "records", "bytes", "newest record"),

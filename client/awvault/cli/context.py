@@ -98,12 +98,14 @@ async def connect(
     open_here: Callable[
         ["Settings", "DataDirectory"], AbstractAsyncContextManager[Any]
     ],
+    *,
+    wait_seconds: float = HOLDER_WAIT_SECONDS,
 ) -> AsyncIterator[Any]:
     """Give a service for the vault in `settings.data_dir`.
 
     With the lock, what `open_here` gives; without, a client of the process that
     has it. Raises `NoVaultError`, `VaultLockedError` if that process does not
-    answer, and what `open_here` raises.
+    answer in time, and what `open_here` raises.
     """
     from awvault.errors import VaultLockedError
     from awvault.processes import DataDirectory, NoVaultError
@@ -111,7 +113,7 @@ async def connect(
     directory = DataDirectory(settings.data_dir)
     if not directory.has_vault():
         raise NoVaultError(settings.data_dir)
-    give_up = time.monotonic() + HOLDER_WAIT_SECONDS
+    give_up = time.monotonic() + wait_seconds
     while True:
         with contextlib.ExitStack() as stack:
             try:

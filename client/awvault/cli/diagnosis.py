@@ -1,6 +1,6 @@
 """What `awvault doctor` looks at: from outside, and through the lock's holder."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from awvault.cli.context import connect, open_store_here
 from awvault.doctor import check_outside
@@ -10,6 +10,10 @@ from awvault.service import Check, describe
 
 if TYPE_CHECKING:
     from awvault.settings import Settings
+
+
+WAIT_SECONDS: Final = 2.0
+"""A process that answers at all answers sooner."""
 
 
 async def diagnose(settings: "Settings") -> list[Check]:
@@ -23,7 +27,9 @@ async def diagnose(settings: "Settings") -> list[Check]:
 async def _inside(settings: "Settings") -> list[Check]:
     """Return the checks of whoever has the database."""
     try:
-        async with connect(settings, open_store_here) as service:
+        async with connect(
+            settings, open_store_here, wait_seconds=WAIT_SECONDS
+        ) as service:
             result = await service.doctor()
     except VaultLockedError as error:
         return [

@@ -1,0 +1,95 @@
+"""Settings: command line, then environment, then file, then default."""
+
+from pathlib import Path
+
+import pytest
+
+from awvault.settings import (
+    Overrides,
+    Settings,
+    SettingsError,
+    prepare_data_dir,
+    read_settings,
+)
+
+
+def read(tmp_path: Path, text: str = "", **environment: str) -> Settings:
+    (tmp_path / "config.toml").write_text(text)
+    return read_settings(
+        environment={"AWVAULT_CONFIG_DIR": str(tmp_path)} | environment
+    )
+
+
+def test_the_order_of_precedence(tmp_path: Path) -> None:
+    """Each place is overruled by the one before it."""
+    assert read(tmp_path).port == 5600
+    assert read(tmp_path, "port = 1").port == 1
+    environment = {"AWVAULT_CONFIG_DIR": str(tmp_path), "AWVAULT_PORT": "2"}
+    assert read_settings(environment=environment).port == 2
+    assert read_settings(Overrides(port=3), environment=environment).port == 3
+    assert read_settings(Overrides(testing=True), environment=environment).port == 2
+    del environment["AWVAULT_PORT"]
+    assert read_settings(Overrides(testing=True), environment=environment).port == 5666
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "names"),
+    [
+        pytest.param("further = 1", {}, '"further"', id="unknown-key"),
+        pytest.param("[port]\nx = 1", {}, "port", id="table"),
+        pytest.param("port = true", {}, "port", id="bool"),
+        pytest.param("port = 65536", {}, "65536", id="high-port"),
+        pytest.param("port = -1", {}, "-1", id="negative-port"),
+        pytest.param("port = ", {}, "TOML", id="not-toml"),
+        pytest.param("#" * 70_000, {}, "65536 bytes", id="large-file"),
+        pytest.param('host = "0.0.0.0"', {}, "loopback", id="all-addresses"),
+        pytest.param('host = "example.org"', {}, "loopback", id="name"),
+        pytest.param('log_level = "all"', {}, "log_level", id="level"),
+        pytest.param("data_dir = 5", {}, "data_dir", id="path"),
+        pytest.param("", {"AWVAULT_PORT": "1e3"}, "AWVAULT_PORT", id="odd-port"),
+        pytest.param("", {"AWVAULT_PORT": "9" * 5000}, "0 to 65535", id="huge-port"),
+        pytest.param(
+            "", {"AWVAULT_PASSPHRASE": "x"}, "AWVAULT_PASSPHRASE", id="secret"
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_an_error(
+    tmp_path: Path, text: str, environment: dict[str, str], names: str
+) -> None:
+    """The message names the setting and where it stands."""
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text, **environment)
+
+    assert names in str(caught.value)
+
+
+def test_other_loopback_addresses_are_taken(tmp_path: Path) -> None:
+    """Also by name, and in version 6."""
+    for given, used in (("localhost", "127.0.0.1"), ("::1", "::1"), ("127.0.0.2",) * 2):
+        assert read(tmp_path, f'host = "{given}"').host == used
+
+
+def test_no_default_is_a_directory_of_activitywatch() -> None:
+    """Both may be installed, and neither may write into the other's files."""
+    for testing in (False, True):
+        settings = read_settings(Overrides(testing=testing), environment={})
+        parts = settings.data_dir.parts + settings.config_dir.parts
+        assert "activitywatch" not in parts
+        assert settings.data_dir_is_default
+
+
+def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """With mode 0700, and only inside a directory that exists."""
+    settings = read_settings(Overrides(data_dir=tmp_path / "vault"), environment={})
+    prepare_data_dir(settings)
+    assert settings.data_dir.stat().st_mode & 0o777 == 0o700
+
+    with pytest.raises(SettingsError, match="does not exist"):
+        prepare_data_dir(
+            read_settings(Overrides(data_dir=tmp_path / "a" / "b"), environment={})
+        )
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="not a directory"):
+        prepare_data_dir(
+            read_settings(Overrides(data_dir=tmp_path / "file"), environment={})
+        )
