@@ -17,6 +17,7 @@ from awvault.errors import BucketNotFoundError, InvalidInputError
 from awvault.gateway import activitybodies, reading
 from awvault.gateway.activitybodies import IncomingActivities
 from awvault.gateway.answers import stream_answer
+from awvault.gateway.ranges import read_range
 from awvault.gateway.routes import Gateway
 from awvault.state import ACTIVITY_PREFIX
 from awvault.vault import NewRows, Vault, wall_clock_us
@@ -34,8 +35,13 @@ async def get_activities(
     start = reading.time_parameter(request, "start")
     end = reading.time_parameter(request, "end")
     try:
-        table = await vault.read_async(
-            ACTIVITY_PREFIX + name, start=start, end=end, limit=limit, order="oldest"
+        table = await read_range(
+            vault,
+            ACTIVITY_PREFIX + name,
+            start=start,
+            end=end,
+            limit=limit,
+            order="oldest",
         )
     except BucketNotFoundError:
         table = EventTable.empty()

@@ -13,6 +13,7 @@ from awvault.columns.render import render_event, render_rows, render_table
 from awvault.errors import InvalidInputError, LimitError
 from awvault.gateway import reading, wire
 from awvault.gateway.answers import json_answer, stream_answer
+from awvault.gateway.ranges import read_range
 from awvault.gateway.reading import (
     BODY_BYTES_MAX,
     HEARTBEAT_BYTES_MAX,
@@ -23,9 +24,6 @@ from awvault.gateway.routes import Gateway
 from awvault.gateway.wire import IncomingEvents
 from awvault.vault import NewRows, Vault, wall_clock_us
 from awvault.view import BucketView
-
-LIMIT_ON_LOOP_MAX: Final = 1_000
-"""Reads of at most this many events are done at once; others in a thread."""
 
 CORRECTIONS_MAX: Final = 1_000
 """Events of one request that may be corrections: each is a commit of its own."""
@@ -66,13 +64,9 @@ async def get_events(
     limit = reading.limit_parameter(request)
     start = reading.time_parameter(request, "start")
     end = reading.time_parameter(request, "end")
-    if limit is not None and limit <= LIMIT_ON_LOOP_MAX:
-        await vault.settle()
-        table = vault.read(bucket_id, start=start, end=end, limit=limit, clip=True)
-    else:
-        table = await vault.read_async(
-            bucket_id, start=start, end=end, limit=limit, clip=True
-        )
+    table = await read_range(
+        vault, bucket_id, start=start, end=end, limit=limit, clip=True
+    )
     return await stream_answer(
         request, render_table(table), gateway.guards.cors_headers(request.headers)
     )

@@ -33,6 +33,11 @@ async def read_body(
     chunks = []
     size = 0
     try:
+        if content.is_eof():  # it came with the headers
+            body = content.read_nowait()
+            if len(body) > bytes_max:
+                raise _too_large(bytes_max)
+            return body
         async with asyncio.timeout(seconds_max):
             while chunk := await content.readany():
                 size += len(chunk)

@@ -21,6 +21,12 @@ KEEPALIVE_SECONDS: Final = 75.0
 REQUEST_LINE_BYTES_MAX: Final = 16 * 1024
 """Also of a single header. Bucket ids and queries fit many times over."""
 
+LINGER_SECONDS_MAX: Final = 1.0
+"""How long what remains of a refused body is read and dropped.
+
+A connection that is closed on a sender loses the answer with it.
+"""
+
 SHUTDOWN_SECONDS_MAX: Final = 3.0
 """How long requests in flight may go on when the server stops."""
 
@@ -107,6 +113,7 @@ def create_runner(app: web.Application) -> web.AppRunner:
         # before any handler sees it would be a 500.
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
+        lingering_time=LINGER_SECONDS_MAX,
         max_line_size=REQUEST_LINE_BYTES_MAX,
         max_field_size=REQUEST_LINE_BYTES_MAX,
         shutdown_timeout=SHUTDOWN_SECONDS_MAX,

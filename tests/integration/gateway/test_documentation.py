@@ -1,0 +1,52 @@
+"""What the documents say of the gateway is what it does."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from awvault.gateway import GatewaySettings, VaultHolder, create_gateway
+from tests.integration.gateway.running import Api
+
+DOCS = Path(__file__).parents[3] / "docs"
+REFERENCE = DOCS / "reference/gateway.md"
+GUIDE = DOCS / "guide/activity-api.md"
+
+
+async def test_every_route_is_documented() -> None:
+    """The table of routes has each route of the gateway, and no other."""
+    documented = set()
+    row = re.compile(r"^\| ((?:GET|POST|DELETE) `/.*?) \|", re.MULTILINE)
+    for cell in row.findall(REFERENCE.read_text()):
+        method = cell.split()[0]
+        for path in re.findall(r"`(/[^`?]*)[^`]*`", cell):
+            documented.add((method, re.sub(r"/(ID|NAME|EVENT)(?=/|$)", "/{}", path)))
+
+    app = create_gateway(VaultHolder(), GatewaySettings())
+    served = {
+        (route.method, re.sub(r"\{[^}]*\}", "{}", route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource is not None and route.method in {"GET", "POST", "DELETE"}
+    }
+    assert documented - {("GET", "/")} == served
+
+
+async def test_the_guide_can_be_followed(api: Api) -> None:
+    """Each command of the guide to the activity API does what it shows."""
+    block = re.compile(r"^```\n(curl .*?)^```", re.MULTILINE | re.DOTALL)
+    commands = block.findall(GUIDE.read_text())
+    assert len(commands) == 3
+    for command in commands:
+        process = await asyncio.create_subprocess_shell(
+            command.replace("localhost:5600", f"localhost:{api.port}"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        out, _ = await process.communicate()
+        if process.returncode == 127:
+            pytest.skip("there is no curl here")
+        assert [event["id"] for event in json.loads(out)]
+    stored = await api.ok("GET", "/api/0/activity/coffee")
+    assert [event["cups"] for event in stored] == [1, 2]
