@@ -65,7 +65,8 @@ class _Protocol(web.RequestHandler):
         start_time: float | None,
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send an answer; aiohttp's own, for what has no route, in our form."""
-        if isinstance(resp, web.HTTPException):
+        # The status first: the class of an answer is dear to ask for.
+        if resp.status >= 400 and isinstance(resp, web.HTTPException):
             resp = error_answer(resp.status, "there is nothing at this address: see /")
         return super().finish_response(request, resp, start_time)
 
