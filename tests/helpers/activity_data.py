@@ -112,7 +112,7 @@ def activity(
 
 def window_events(events: int, *, seed: int = 1) -> EventTable:
     """Return the window bucket alone, with that many events."""
-    return activity(events * 3 // 2 + 50, seed=seed)[0].table.take(slice(0, events))
+    return activity(events * 8 // 5 + 50, seed=seed)[0].table.take(slice(0, events))
 
 
 def _rows(

@@ -5,6 +5,7 @@ years 1 to 9999. Text with more than six fractional digits is cut, not rounded,
 so that a time is never later than it was said to be.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,6 +27,11 @@ DURATION_US_MAX: Final = TIME_US_MAX - TIME_US_MIN
 TEXT_CHARS_MAX: Final = 64
 """Characters of a time as text. The longest form in use has 35."""
 
+_ISO_8601: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})"
+    r"(?:[Tt ]([0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"
+    r" ?([Zz]|[+-][0-9]{2}(?::?[0-9]{2}){0,2})?)?"
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
@@ -44,8 +50,8 @@ _PAIRS: Final = np.frombuffer(
 def parse(text: str, *, field: str = "timestamp") -> int:
     """Return the time that ISO 8601 text says; without an offset, it is UTC.
 
-    Takes what `datetime.fromisoformat` does (date alone, `T` or space, offsets
-    as `Z`, `+02:00`, `+0200`) and lower-case `t` and `z`. Raises
+    Takes a date alone or with a time after `T` or a space, with or without
+    punctuation, and an offset such as `Z`, `+02:00`, `+0200` or `+02`. Raises
     `InvalidInputError` naming `field` and the value.
     """
     if len(text) > TEXT_CHARS_MAX:
@@ -55,7 +61,13 @@ def parse(text: str, *, field: str = "timestamp") -> int:
             f" {TEXT_CHARS_MAX} are read",
         )
     try:
-        moment = datetime.fromisoformat(text[:-1] + "Z" if text.endswith("z") else text)
+        match = _ISO_8601.fullmatch(text)
+        if match is None:
+            raise ValueError(text)  # noqa: TRY301 - one error for both
+        # The shape is checked above, for `fromisoformat` takes any separator,
+        # and a NUL at the end; it checks the numbers.
+        date, time, zone = match.groups()
+        moment = datetime.fromisoformat(f"{date}T{time or '00'}{zone or ''}".upper())
     except ValueError:
         raise InvalidInputError(
             field,
