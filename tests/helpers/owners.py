@@ -21,12 +21,13 @@ from awvault.crypto.keys import (
     ClientKey,
     EpochKey,
     MasterKey,
+    Passphrase,
     account_id_of,
     derive_account_signing_key,
     derive_passphrase_kek,
     derive_ring_kek,
 )
-from awvault.crypto.passphrase import Passphrase, Profile, derive_passphrase_key
+from awvault.crypto.passphrase import Profile, derive_passphrase_key
 from awvault.crypto.slots import seal_client_label, seal_passphrase_slot, seal_ring
 from awvault.protocol.account import (
     KeysBlob,

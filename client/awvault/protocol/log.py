@@ -94,20 +94,20 @@ class VerifiedLog:
         None for a record whose body the owner had destroyed. Raises an
         `IntegrityError`, or `UnsupportedSuiteError`, and believes nothing of it.
         """
-        header = self._check_form(record)
-        self._check_place(header)
-        # 8: its client signed it. What was signed are the bytes as received.
-        verify_record(self.client_public, record)
-        # 9: it is the record that the owner had verified at this place.
-        found = record.hash
-        if self.anchors.get(header.seq, found) != found:
-            raise ChainError(
-                f"record {header.seq} is another one than the account document names"
-            )
+        head = self._check_header(record)
         opened = self._open(record)
-        self.head = Head(seq=header.seq, hash=found)
-        self.epoch = header.epoch
+        self.head = head
+        self.epoch = record.header.epoch
         return opened
+
+    def accept_header(self, record: SealedRecord) -> None:
+        """Verify the next record but for its body, and advance.
+
+        For who goes on past a body that is missing, having reported it. Raises
+        as `accept`, and believes nothing of it then.
+        """
+        self.head = self._check_header(record)
+        self.epoch = record.header.epoch
 
     def check_head(self, offered: Head | None) -> None:
         """Raise if a copy of this log is shorter than, or other than, this one.
@@ -125,6 +125,20 @@ class VerifiedLog:
             )
         if offered.seq == self.head.seq and offered.hash != self.head.hash:
             raise ChainError(f"record {offered.seq} has two hashes")
+
+    def _check_header(self, record: SealedRecord) -> Head:
+        """Return what the head will be, if rules 1 to 9 hold."""
+        header = self._check_form(record)
+        self._check_place(header)
+        # 8: its client signed it. What was signed are the bytes as received.
+        verify_record(self.client_public, record)
+        # 9: it is the record that the owner had verified at this place.
+        found = record.hash
+        if self.anchors.get(header.seq, found) != found:
+            raise ChainError(
+                f"record {header.seq} is another one than the account document names"
+            )
+        return Head(seq=header.seq, hash=found)
 
     def _check_form(self, record: SealedRecord) -> Header:
         # 1: the bytes are a record. Checked again here, for a value of this type
