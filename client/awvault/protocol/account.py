@@ -74,6 +74,13 @@ from awvault.protocol.document import (
     verify_next,
 )
 
+FIRST_CLIENT_NUMBER: Final = 1
+"""Event ids of client 0 would be small numbers, and so are those of ActivityWatch.
+
+An event that a script copies from there with its id must not be taken for a
+correction of an unrelated event here.
+"""
+
 KEYS_BLOB_MAGIC: Final = b"AWKB"
 KEYS_BLOB_BYTES_MAX: Final = 5 + 3 * 4 + 2 * SLOT_BYTES + SEALED_RING_BYTES_MAX
 KEYSTORE_VERSION: Final = 1
@@ -266,7 +273,7 @@ def create_account(
         ),
     ).encode()
     client = ClientEntry(
-        number=0,
+        number=FIRST_CLIENT_NUMBER,
         public=client_key.public,
         added_version=1,
         label_epoch=0,
