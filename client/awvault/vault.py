@@ -93,12 +93,15 @@ class NewRows:
 
     `starts` and `durations` are microseconds, -1 where there is no end;
     `texts` are JSON objects as they were received; `flags` may be absent.
+    `stored_at` is for events that were stored elsewhere before, -1 where that
+    is not known; buckets that do not keep it drop it.
     """
 
     starts: Sequence[int]
     durations: Sequence[int]
     texts: Sequence[bytes]
     flags: Sequence[int] | None = None
+    stored_at: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +375,8 @@ class Vault:
             row = self._new_row(bucket, rows.starts[0], rows.durations[0], texts[0])
             if rows.flags is not None:
                 row = row._replace(flags=rows.flags[0])
+            if rows.stored_at is not None and row.stored_at >= 0 <= rows.stored_at[0]:
+                row = row._replace(stored_at=rows.stored_at[0])
             ids = (row.id,)
             _, sealed = self._journal_event(row)
             sealed_rows = [sealed]
@@ -533,12 +538,16 @@ class Vault:
         numbers: dict[bytes, int] = {}
         data = [numbers.setdefault(text, len(numbers)) for text in texts]
         first = self._durable.current.take_event_ids(count)
+        stored_at = np.full(count, self._stored_at(bucket), dtype=np.int64)
+        if rows.stored_at is not None and bucket.keeps_stored_at:
+            given = np.array(rows.stored_at, dtype=np.int64)
+            stored_at = np.where(given >= 0, given, stored_at)
         return EventTable(
             id=np.arange(first, first + count, dtype=np.int64),
             revision=np.zeros(count, dtype=np.uint32),
             start=start,
             duration=duration,
-            stored_at=np.full(count, self._stored_at(bucket), dtype=np.int64),
+            stored_at=stored_at,
             flags=(
                 np.zeros(count, dtype=np.uint8)
                 if rows.flags is None

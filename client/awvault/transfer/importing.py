@@ -61,6 +61,7 @@ class _Batch:
     durations: list[int] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
+    stored_at: list[int] = field(default_factory=list)
     size: int = 0
 
     def put(self, event: lines.EventLine) -> None:
@@ -72,6 +73,7 @@ class _Batch:
         self.durations.append(duration)
         self.texts.append(text)
         self.flags.append(PAIR if event.pair else 0)
+        self.stored_at.append(event.stored_us())
         self.size += len(text)
 
     def is_full(self) -> bool:
@@ -186,6 +188,7 @@ class Importer:
                 durations=[batch.durations[at] for at in missing],
                 texts=[batch.texts[at] for at in missing],
                 flags=[batch.flags[at] for at in missing],
+                stored_at=[batch.stored_at[at] for at in missing],
             ),
         )
         for event_id in ids:

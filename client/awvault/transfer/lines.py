@@ -65,6 +65,12 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """Return the start in microseconds since 1970, UTC."""
         return to_microseconds(self.timestamp, field="timestamp")
 
+    def stored_us(self) -> int:
+        """Return when it was stored, in microseconds since 1970, UTC; -1: not said."""
+        if self.stored_at is None:
+            return -1
+        return to_microseconds(self.stored_at, field="stored_at")
+
     def duration_us(self) -> int:
         """Return the duration in microseconds; -1: none."""
         if self.duration is None:
