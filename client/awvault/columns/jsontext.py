@@ -256,6 +256,7 @@ def _too_deep(place: str) -> LimitError:
 
 
 def _type_name(value: object) -> str:
+    """Return what JSON calls the type of a value that is no object."""
     match value:
         case None:
             return "null"
@@ -265,7 +266,5 @@ def _type_name(value: object) -> str:
             return "a number"
         case str():
             return "a string"
-        case list():
-            return "an array"
         case _:
-            return "an object"
+            return "an array"

@@ -1,5 +1,6 @@
 """Payload bytes: what goes in comes out, and what breaks a rule is refused."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from itertools import takewhile
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgpack
+import msgspec
 import numpy as np
 import pytest
 
@@ -307,6 +309,43 @@ def test_too_many_rows_are_not_written() -> None:
         encode_payload(payload((1, many)))
     most = decode_payload(encode_payload(payload((1, many.take(rows[1:])))))
     assert len(most.zones[0][1]) == ROWS_MAX
+
+
+def test_too_many_bytes_are_not_written() -> None:
+    """A payload has at most 16 MiB, and its header 8."""
+    texts = [Row(n, n, 0, b'{"a":"%03d%b"}' % (n, b"x" * 250_000)) for n in range(68)]
+    with pytest.raises(PayloadError, match="at most 16777216 are sealed"):
+        encode_payload(payload((1, table(*texts))))
+    version = msgspec.structs.replace(BUCKET, data=texts[0].text)
+    whole = payload()
+    for_many = dataclasses.replace(whole, buckets=[version] * 34)
+    with pytest.raises(PayloadError, match="at most 8388608 fit"):
+        encode_payload(for_many)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "message"),
+    [
+        # stored_at is coded from the start: 100 before it is before 1970.
+        (b"\x0a", b"\xc8", "a stored_at before 1970"),
+        # The second row's start, coded from the end of the first: before it.
+        (b"\x00\x04", b"\x00\x03", r"not by \(start, id\)"),
+        (b"\x00\x04", b"\x02\x04", "not where it says"),
+    ],
+)
+def test_columns_that_break_a_rule_are_refused(
+    good: bytes, bad: bytes, message: str
+) -> None:
+    """What one byte of a column can do."""
+    encoded = encode_payload(
+        payload((1, table(Row(1, 50, 0, A), Row(2, 52, 0, A, 0, 47))))
+    )
+    end = 5 + int.from_bytes(encoded[1:5], "little")
+    head, columns = encoded[:end], encoded[end:]
+    assert columns.count(good) == 1
+
+    with pytest.raises(PayloadError, match=message):
+        decode_payload(head + columns.replace(good, bad))
 
 
 def test_a_newer_version_is_named() -> None:
