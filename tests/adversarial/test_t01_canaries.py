@@ -42,7 +42,10 @@ def _assert_was_there(life: Life) -> None:
 def test_no_canary_on_disk_or_in_a_log(tmp_path: Path) -> None:
     """Everything is done with canaries in every field; none is found afterwards."""
     with home(
-        tmp_path / "home", passphrase=TEXTS["passphrase"], log_level="debug"
+        tmp_path / "home",
+        root=Root.FORKED,
+        passphrase=TEXTS["passphrase"],
+        log_level="debug",
     ) as where:
         life = Life(where)
         live(life)

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from awvault.testing import open_vault
-from tests.helpers.processes import home
+from tests.helpers.processes import Root, home
 from tests.helpers.vaults import A, B, beat, bucket, correct, insert
 
 # What each column tells whoever reads the database.
@@ -170,7 +170,7 @@ async def test_bodies_are_of_padded_sizes(tmp_path: Path, name: str) -> None:
 
 def test_the_control_file_and_host_view_show_no_more(tmp_path: Path) -> None:
     """The fields of control.json and of `awvault host-view --json`."""
-    with home(tmp_path) as where:
+    with home(tmp_path, root=Root.FORKED) as where:
         server = where.serve()
         control = json.loads((where.data_dir / "control.json").read_text())
         assert set(control) <= CONTROL_FIELDS

@@ -19,7 +19,7 @@ import pytest
 from awvault.crypto import keys
 from awvault.testing import open_vault
 from tests.helpers.canaries import Search, bytes_needles
-from tests.helpers.processes import PASSPHRASE, home
+from tests.helpers.processes import PASSPHRASE, Root, home
 from tests.helpers.vaults import A, B, beat, correct, insert
 
 pytestmark = pytest.mark.timeout(300)
@@ -81,7 +81,10 @@ def search_for(secrets: dict[bytes, str]) -> Search:
 
 async def test_no_secret_on_disk_or_in_a_log(tmp_path: Path) -> None:
     """A vault is made, used, sealed, opened again, and served; then we look."""
-    with watching() as secrets, home(tmp_path / "home", log_level="debug") as where:
+    with (
+        watching() as secrets,
+        home(tmp_path / "home", root=Root.FORKED, log_level="debug") as where,
+    ):
         for _ in range(2):
             async with await open_vault(where.data_dir, passphrase=PASSPHRASE) as v:
                 await v.create_bucket("b", type="t")

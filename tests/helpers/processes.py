@@ -2,21 +2,27 @@
 
 A `Home` is one data directory with its configuration directory. `Root.SHIPPED`
 runs the installed commands, with the full Argon2id profile (about a second for
-each start); `Root.TESTING` runs the same programs through `awvault.testing`.
+each start); `Root.TESTING` runs the same programs through `awvault.testing`, and
+so does `Root.FORKED`, in a few milliseconds.
 """
 
+import atexit
 import contextlib
 import enum
+import functools
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from tests.helpers.spawner import Forked, Spawner
 
 READY_SECONDS_MAX: Final = 60.0
 EXIT_SECONDS_MAX: Final = 30.0
@@ -35,6 +41,9 @@ class Root(enum.Enum):
 
     SHIPPED = "shipped"
     TESTING = "testing"
+    FORKED = "forked"
+    """The testing root in a process that is forked and not started: for tests
+    that start it hundreds of times."""
 
     def program(self, name: str) -> list[str]:
         """Return how to start `aw-server` or `awvault`."""
@@ -51,7 +60,7 @@ class ServerDiedError(Exception):
 class Server:
     """One running `aw-server`."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     port: int
     stdout: bytes
     """What it printed until it was ready; all of it, once it has ended."""
@@ -157,14 +166,20 @@ class Home:
         """
         variables = {} if kill_at is None else {KILL_VARIABLE: kill_at}
         stderr_file = self.logs / f"server-{len(self._servers)}.err"
+        environment = self.environment(variables)
+        given = ["--port", "0", *arguments]
         with stderr_file.open("wb") as stderr:
-            process = subprocess.Popen(
-                [*self.root.program("aw-server"), "--port", "0", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=self.environment(variables),
-                cwd=self.directory,
+            process = (
+                self._fork(["aw-server", *given], environment, stderr.fileno())
+                if self.root is Root.FORKED
+                else subprocess.Popen(
+                    [*self.root.program("aw-server"), *given],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=environment,
+                    cwd=self.directory,
+                )
             )
         server = Server(process, 0, b"", stderr_file)
         self._servers.append(server)
@@ -178,8 +193,26 @@ class Home:
         server.port = int(line.rsplit(b":", 1)[1])
         return server
 
+    def _fork(
+        self, arguments: list[str], environment: dict[str, str], stderr: int
+    ) -> Forked:
+        reading, writing = os.pipe()
+        with (
+            Path(os.devnull).open("rb") as stdin,
+            os.fdopen(writing, "wb") as stdout,
+        ):
+            return spawner().spawn(
+                arguments,
+                environment=environment,
+                directory=self.directory,
+                streams=(stdin.fileno(), stdout.fileno(), stderr),
+                stdout=os.fdopen(reading, "rb", buffering=0),
+            )
+
     def run(self, *arguments: str, stdin: bytes = b"") -> Finished:
         """Run one `awvault` command to its end."""
+        if self.root is Root.FORKED:
+            return self._run_forked(arguments, stdin)
         done = subprocess.run(
             [*self.root.program("awvault"), *arguments],
             input=stdin,
@@ -191,6 +224,28 @@ class Home:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
+    def _run_forked(self, arguments: Sequence[str], stdin: bytes) -> Finished:
+        with (
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            given.write(stdin)
+            given.seek(0)
+            status = (
+                spawner()
+                .spawn(
+                    ["awvault", *arguments],
+                    environment=self.environment(),
+                    directory=self.directory,
+                    streams=(given.fileno(), out.fileno(), err.fileno()),
+                )
+                .wait(COMMAND_SECONDS_MAX)
+            )
+            out.seek(0)
+            err.seek(0)
+            return Finished(status, out.read(), err.read())
+
     def end(self) -> None:
         """Kill whatever still runs."""
         for server in self._servers:
@@ -200,6 +255,14 @@ class Home:
     def servers(self) -> Sequence[Server]:
         """Every server that was started here, the ended ones too."""
         return self._servers
+
+
+@functools.cache
+def spawner() -> Spawner:
+    """Return the one spawner of this test process; it ends with it."""
+    made = Spawner()
+    atexit.register(made.close)
+    return made
 
 
 @contextlib.contextmanager
