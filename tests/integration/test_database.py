@@ -132,19 +132,30 @@ async def test_what_a_killed_first_start_left_is_a_new_database(path: Path) -> N
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
 @pytest.mark.parametrize("application_id", [0, 0x0F055112])
 def test_a_database_of_another_program_stays_as_it_is(
-    path: Path, journal_mode: str, application_id: int
+    tmp_path: Path, journal_mode: str, application_id: int
 ) -> None:
-    """It is refused, whether it has a mark of its own or none, and not touched."""
-    other = apsw.Connection(str(path))
+    """Refused, with a mark of its own or none, and untouched, its log included."""
+    busy = tmp_path / "busy"
+    busy.mkdir()
+    other = apsw.Connection(str(busy / "a.db"))
     other.pragma("journal_mode", journal_mode)
     other.pragma("application_id", application_id)
     other.execute("CREATE TABLE precious (x); INSERT INTO precious VALUES (1)")
+    # Copied while it is open: as a killed program leaves it.
+    left = {
+        name: (busy / name).read_bytes()
+        for name in ("a.db", "a.db-wal")
+        if (busy / name).exists()
+    }
     other.close()
-    before = path.read_bytes()
+    directory = tmp_path / "left"
+    directory.mkdir()
+    for name, content in left.items():
+        (directory / name).write_bytes(content)
     with pytest.raises(StorageForeignError, match="another program"):
-        Database.open(path, create=False)
-    assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == ["a.db"]
+        Database.open(directory / "a.db", create=False)
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == left
+    assert len(left) == (2 if journal_mode == "wal" else 1)
 
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:

@@ -81,6 +81,19 @@ async def test_a_commit_that_fails_fails_for_all_who_share_it(
         assert numbers(opened) == ([] if point in LOST else [0, 1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("point", ["commit", "committed"])
+async def test_after_a_fault_nothing_is_held(path: Path, point: str) -> None:
+    """Another process can write at once, before this one writes again."""
+    async with database(path, Fault(point)) as opened:
+        with pytest.raises(InjectedError):
+            await opened.write(insert(1))
+        # Told after the transaction is over, so there is nothing to wait for.
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE; INSERT INTO notes VALUES (2, x''); COMMIT")
+        other.close()
+        assert 2 in numbers(opened)
+
+
 @pytest.mark.parametrize("point", ["work", "worked"])
 async def test_a_work_that_fails_fails_alone(path: Path, point: str) -> None:
     """The others of its group are stored."""
