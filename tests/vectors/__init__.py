@@ -1,0 +1,1 @@
+"""Test vectors of the protocol: files for every implementation, and their maker."""

@@ -1,0 +1,77 @@
+"""The product does what every vector says, and the vectors are what is made."""
+
+import pytest
+
+from tests.vectors.form import DIRECTORY, EXPECTATIONS, Fields, parse, render
+from tests.vectors.generate import KINDS, files, generate
+
+FILES = files()
+CHECKS = {kind.NAME: kind.check for kind in KINDS}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_vector(name: str) -> None:
+    """What the file describes succeeds, or fails, exactly as it says."""
+    fields = parse(FILES[name].read_text("utf-8"))
+
+    CHECKS[name.partition("/")[0]](fields)
+
+
+def test_the_files_are_what_is_generated() -> None:
+    """Making the vectors anew changes no file, adds none and leaves none out."""
+    made = dict(generate())
+
+    assert list(FILES) == sorted(made)
+    for name, text in made.items():
+        assert FILES[name].read_bytes() == text.encode(), name
+
+
+def test_every_expectation_is_met_somewhere() -> None:
+    """Each kind of refusal has a vector."""
+    expected = {parse(path.read_text("utf-8"))["expect"] for path in FILES.values()}
+
+    assert expected == set(EXPECTATIONS)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda fields: {**fields, "unknown": "1"}, id="unknown-key"),
+        pytest.param(
+            lambda fields: {k: v for k, v in fields.items() if k != "comment"},
+            id="missing-key",
+        ),
+        pytest.param(
+            lambda fields: {**fields, "expect": "something"}, id="unknown-expectation"
+        ),
+        pytest.param(
+            lambda fields: {**fields, "expect": "gap"}, id="another-expectation"
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", [f"{kind.NAME}/success.txt" for kind in KINDS[1:]])
+def test_a_wrong_vector_fails(name: str, spoil: object) -> None:
+    """The runner passes over nothing that it does not know."""
+    fields: Fields = parse(FILES[name].read_text("utf-8"))
+    assert callable(spoil)
+
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        CHECKS[name.partition("/")[0]](spoil(fields))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["key value\n", "key: 1\nkey: 2\n", "key:1\n", "key: 1 \n", "key: 1", "\n"],
+)
+def test_another_form_is_refused(text: str) -> None:
+    """A vector file has one form."""
+    with pytest.raises(AssertionError):
+        parse(text)
+
+
+def test_a_file_reads_as_it_was_written() -> None:
+    """An empty value is written without a space behind the colon."""
+    fields = {"expect": "success", "comment": "", "plaintext": ""}
+
+    assert parse(render(fields)) == fields
+    assert DIRECTORY.name == "vectors"
