@@ -18,7 +18,8 @@ from typing import Final
 
 from awvault.crypto.keys import Passphrase
 from awvault.crypto.passphrase import SALT_BYTES, STANDARD, derive_passphrase_key
-from awvault.vault import NewRows, Vault
+from awvault.incoming import NewRows
+from awvault.vault import Vault
 from benchmarks import servers
 from benchmarks.client import fetch, get
 from benchmarks.gateway import directories

@@ -99,9 +99,7 @@ class BucketNotFoundError(NotFoundError):
 class VaultLockedError(Error):
     """Another process holds the data directory."""
 
-    def __init__(
-        self, path: str, *, pid: int | None, started: datetime | None
-    ) -> None:
+    def __init__(self, path: str, *, pid: int | None, started: datetime | None) -> None:
         """Name the process, where it is known."""
         who = "another process" if pid is None else f"process {pid}"
         since = "" if started is None else f" since {started.isoformat()}"

@@ -14,6 +14,7 @@ from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
+from awvault.incoming import NewRows
 from awvault.opening import PRODUCT, Composition, open_vault
 from awvault.passphrases import (
     FoundPassphrase,
@@ -41,7 +42,6 @@ from awvault.terminals import find_terminal
 from awvault.transfer.exporting import export_lines, rows_of
 from awvault.transfer.importing import Importer
 from awvault.transfer.lines import event_fields, timestamp
-from awvault.vault import NewRows
 from awvault.verifying import verify
 
 if TYPE_CHECKING:

@@ -38,14 +38,17 @@ from awvault.columns.timestamps import (
     to_datetime,
 )
 from awvault.durability import DurableState
-from awvault.errors import (
-    BucketNotFoundError,
-    IntegrityError,
-    InvalidInputError,
-    LimitError,
-    PayloadError,
-)
+from awvault.errors import BucketNotFoundError, IntegrityError, LimitError, PayloadError
 from awvault.events import Bucket, Event, event_from_row
+from awvault.incoming import (
+    CompactTexts,
+    NewRows,
+    check_bucket_texts,
+    check_pulsetime,
+    check_span,
+    compact_bucket_data,
+    same_data,
+)
 from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
 from awvault.sealer import Sealer
 from awvault.sealing import Random, Step
@@ -58,26 +61,8 @@ log = logging.getLogger(__name__)
 BULK_ROW_EVENTS_MAX: Final = 8_192
 """Events of one journal row; a larger request takes several, in one commit."""
 
-REQUEST_EVENTS_MAX: Final = 200_000
-"""Events of one request."""
-
-BUCKET_TEXT_CHARS_MAX: Final = 512
-"""Characters of a bucket's id, type, client and hostname, each."""
-
 BUCKETS_MAX: Final = 4_096
 """Buckets that can be seen at one time; hidden ones do not count."""
-
-BUCKET_DATA_BYTES_MAX: Final = 64 * 1024
-"""Bytes of a bucket's own data, as compact JSON."""
-
-PULSETIME_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
-
-TEXT_CACHE_ENTRIES_MAX: Final = 8_192
-TEXT_CACHED_BYTES_MAX: Final = 4_096
-"""Longer texts are compacted each time they come."""
-
-# What a record raises that is not what its client sealed, or not readable.
-_UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
 
 Clock = Callable[[], int]
 
@@ -87,21 +72,8 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRows:
-    """Events to insert: one sequence per column, all of one length.
-
-    `starts` and `durations` are microseconds, -1 where there is no end;
-    `texts` are JSON objects as they were received; `flags` may be absent.
-    `stored_at` is for events that were stored elsewhere before, -1 where that
-    is not known; buckets that do not keep it drop it.
-    """
-
-    starts: Sequence[int]
-    durations: Sequence[int]
-    texts: Sequence[bytes]
-    flags: Sequence[int] | None = None
-    stored_at: Sequence[int] | None = None
+# What a record raises that is not what its client sealed, or not readable.
+_UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +138,7 @@ class Vault:
         self._boot = 0
         self._boot_key = unlocked.boot_key(bytes(32))
         self._writes = 0
-        self._texts: dict[bytes, bytes] = {}
+        self._texts = CompactTexts()
         self._resources = contextlib.AsyncExitStack()
         self._closed = False
 
@@ -295,14 +267,8 @@ class Vault:
         The name of a bucket that was hidden may be used again, for a new one.
         """
         await self.settle()
-        _check_bucket_texts(bucket_id, type, client, hostname)
-        text = jsontext.compact(data)
-        if len(text) > BUCKET_DATA_BYTES_MAX:
-            raise LimitError(
-                "data",
-                f"bucket data has {len(text)} bytes, at most"
-                f" {BUCKET_DATA_BYTES_MAX} are kept",
-            )
+        check_bucket_texts(bucket_id, type, client, hostname)
+        text = compact_bucket_data(data)
         state = self._durable.current
         if bucket_id in state.buckets:
             # Whoever made it may still be waiting for the disk.
@@ -360,13 +326,8 @@ class Vault:
         await self.settle()
         bucket = self._bucket(bucket_id)
         count = len(rows.starts)
-        if count > REQUEST_EVENTS_MAX:
-            raise LimitError(
-                "events",
-                f"the request has {count} events, at most {REQUEST_EVENTS_MAX}"
-                " are taken at once: send them in parts",
-            )
-        texts = self._compact_all(rows.texts)
+        rows.check_count()
+        texts = self._texts.many(rows.texts)
         ids: Sequence[int]
         if count == 0:
             return ()
@@ -417,18 +378,13 @@ class Vault:
         await self.settle()
         bucket = self._bucket(bucket_id)
         check_span(start, duration)
-        if not 0 <= pulsetime_us <= PULSETIME_US_MAX:
-            raise InvalidInputError(
-                "pulsetime",
-                f"pulsetime is {pulsetime_us / 1e6} s, it must be 0 to"
-                f" {PULSETIME_US_MAX // 1_000_000} s",
-            )
-        text = self._compact(text)
+        check_pulsetime(pulsetime_us)
+        text = self._texts.one(text)
         last = self._last(bucket)
         extends = (
             last is not None
             and last.start <= start <= last.end + pulsetime_us
-            and _same_data(last.text, text)
+            and same_data(last.text, text)
         )
         jid = None
         if last is None or not extends:
@@ -469,7 +425,7 @@ class Vault:
         await self.settle()
         bucket = self._bucket(bucket_id)
         check_span(start, duration)
-        text = self._compact(text)
+        text = self._texts.one(text)
         before = event_row(self._view(bucket), event_id)
         if before is None:
             return None
@@ -528,13 +484,13 @@ class Vault:
             start = np.array(rows.starts, dtype=np.int64)
             duration = np.array(rows.durations, dtype=np.int64)
         except OverflowError:
-            _check_spans(rows)
+            rows.check_spans()
             raise  # it is one of them that did not fit
         # Not by the end: the sum of two numbers that fit may not fit.
         wrong = (start < TIME_US_MIN) | (start > TIME_US_MAX)
         wrong |= (duration < -1) | (duration > TIME_US_MAX - start)
         if wrong.any():
-            _check_spans(rows)
+            rows.check_spans()
         numbers: dict[bytes, int] = {}
         data = [numbers.setdefault(text, len(numbers)) for text in texts]
         first = self._durable.current.take_event_ids(count)
@@ -556,33 +512,6 @@ class Vault:
             data=np.array(data, dtype=np.uint32),
             texts=list(numbers),
         )
-
-    def _compact(self, text: bytes) -> bytes:
-        """Return the compact form of a JSON object; most texts come again."""
-        known = self._texts.get(text)
-        if known is not None:
-            return known
-        compact = jsontext.compact(text)
-        if len(text) <= TEXT_CACHED_BYTES_MAX:
-            if len(self._texts) >= TEXT_CACHE_ENTRIES_MAX:
-                self._texts.clear()
-            self._texts[text] = compact
-        return compact
-
-    def _compact_all(self, texts: Sequence[bytes]) -> list[bytes]:
-        known = self._texts
-        found = []
-        for at, text in enumerate(texts):
-            hit = known.get(text)
-            if hit is None:
-                try:
-                    hit = self._compact(text)
-                except InvalidInputError as error:
-                    if len(texts) == 1:
-                        raise
-                    raise error.within(f"[{at}]") from None
-            found.append(hit)
-        return found
 
     # -- the journal ---------------------------------------------------------
 
@@ -805,49 +734,6 @@ class Vault:
             yield event_from_row(version.type, row_at(table, at, version.bucket_id))
 
 
-def _check_spans(rows: NewRows) -> None:
-    for at, (start, duration) in enumerate(
-        zip(rows.starts, rows.durations, strict=True)
-    ):
-        check_span(start, duration, place=f"[{at}].")
-
-
-def check_span(start: int, duration: int, *, place: str = "") -> None:
-    """Refuse times that no calendar has, naming the field."""
-    if not TIME_US_MIN <= start <= TIME_US_MAX:
-        raise InvalidInputError(
-            f"{place}timestamp", "the timestamp must lie in the years 1 to 9999"
-        )
-    if duration < -1:
-        raise InvalidInputError(
-            f"{place}duration",
-            f"the duration is {duration / 1e6} s, it must not be negative",
-        )
-    if start + duration > TIME_US_MAX:
-        raise InvalidInputError(
-            f"{place}duration", "the event must end before the year 10000"
-        )
-
-
-def _check_bucket_texts(bucket_id: str, *texts: str) -> None:
-    if not bucket_id:
-        raise InvalidInputError("id", "a bucket needs an id of at least one character")
-    names = ("id", "type", "client", "hostname")
-    for name, text in zip(names, (bucket_id, *texts), strict=True):
-        if len(text) > BUCKET_TEXT_CHARS_MAX:
-            raise LimitError(
-                name,
-                f"{name} has {len(text)} characters, at most"
-                f" {BUCKET_TEXT_CHARS_MAX} are kept",
-            )
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidInputError(
-                name, f"{name} holds half of a surrogate pair, which is no character"
-            ) from None
-
-
 def _bucket(version: BucketVersion) -> Bucket:
     return Bucket(
         id=version.name,
@@ -857,7 +743,3 @@ def _bucket(version: BucketVersion) -> Bucket:
         created=to_datetime(version.created_us),
         data=jsontext.decode(version.data),
     )
-
-
-def _same_data(one: bytes, other: bytes) -> bool:
-    return one == other or jsontext.equality_key(one) == jsontext.equality_key(other)

@@ -28,8 +28,9 @@ from hypothesis.stateful import (
 )
 
 from awserver.errors import StorageError
+from awvault.incoming import NewRows
 from awvault.testing import COMPOSITION, open_vault
-from awvault.vault import NewRows, Vault
+from awvault.vault import Vault
 from tests.helpers.vaults import SECOND, T0, ids, texts
 
 WALKS: Final = int(os.environ.get("DURABILITY_WALKS", "60"))

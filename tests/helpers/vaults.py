@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from awvault.columns.table import EventTable
+from awvault.incoming import NewRows
 from awvault.journal import EventRow
-from awvault.vault import NewRows, Vault
+from awvault.vault import Vault
 
 SECOND: Final = 1_000_000
 """Microseconds."""

@@ -213,7 +213,7 @@ def test_the_readme_lists_every_command() -> None:
 def test_the_limits_are_those_of_the_code() -> None:
     """The table of limits gives the numbers that the code holds to."""
     from awserver.records import BODY_BYTES_MAX as RECORD_BODY_BYTES_MAX
-    from awvault import index, passphrases, sealing, vault
+    from awvault import incoming, index, passphrases, sealing, vault
     from awvault.columns import jsontext
     from awvault.gateway import reading, wire
     from awvault.gateway.settings import GatewaySettings
@@ -229,10 +229,10 @@ def test_the_limits_are_those_of_the_code() -> None:
         "data of one event": f"{jsontext.EVENT_DATA_BYTES_MAX // kib} KiB",
         "nesting of data": f"{jsontext.DEPTH_MAX} levels",
         "id, type, client and hostname of a bucket": (
-            f"{vault.BUCKET_TEXT_CHARS_MAX} characters each"
+            f"{incoming.BUCKET_TEXT_CHARS_MAX} characters each"
         ),
         "visible buckets": f"{vault.BUCKETS_MAX:,}",
-        "pulsetime": f"{vault.PULSETIME_US_MAX // (24 * 3600 * 1_000_000)} days",
+        "pulsetime": f"{incoming.PULSETIME_US_MAX // (24 * 3600 * 1_000_000)} days",
         "time for a body to arrive": f"{GatewaySettings().body_seconds_max:.0f} s",
         "passphrase": f"{passphrases.PASSPHRASE_BYTES_MAX:,} bytes",
         "a sealed record's body": f"{RECORD_BODY_BYTES_MAX // mib} MiB",

@@ -19,8 +19,9 @@ from awvault.gateway.activitybodies import IncomingActivities
 from awvault.gateway.answers import stream_answer
 from awvault.gateway.ranges import read_range
 from awvault.gateway.routes import Gateway
+from awvault.incoming import NewRows
 from awvault.state import ACTIVITY_PREFIX
-from awvault.vault import NewRows, Vault, wall_clock_us
+from awvault.vault import Vault, wall_clock_us
 
 IMMUTABLE: Final = "records are immutable: POST stores a new one, GET returns them all"
 CLIENT: Final = "aw-server"

@@ -22,7 +22,8 @@ from awvault.gateway.reading import (
 )
 from awvault.gateway.routes import Gateway
 from awvault.gateway.wire import IncomingEvents
-from awvault.vault import NewRows, Vault, wall_clock_us
+from awvault.incoming import NewRows
+from awvault.vault import Vault, wall_clock_us
 from awvault.view import BucketView
 
 CORRECTIONS_MAX: Final = 1_000

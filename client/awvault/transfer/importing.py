@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from awvault.columns import jsontext
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import InvalidInputError
+from awvault.incoming import NewRows
 from awvault.service import ImportResult, OnProgress, Progress
 from awvault.transfer import lines
 from awvault.transfer.exporting import rows_of
-from awvault.vault import NewRows
 
 if TYPE_CHECKING:
     from awvault.vault import Vault

@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 
 from awvault.errors import BucketNotFoundError, InvalidInputError, LimitError
+from awvault.incoming import BUCKET_DATA_BYTES_MAX, BUCKET_TEXT_CHARS_MAX, NewRows
 from awvault.testing import open_vault
-from awvault.vault import (
-    BUCKET_DATA_BYTES_MAX,
-    BUCKET_TEXT_CHARS_MAX,
-    NewRows,
-    Vault,
-)
+from awvault.vault import Vault
 from tests.helpers.vaults import A, B, Shown, bucket, contents, insert, read, us
 
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from awvault.columns.table import PAIR
+from awvault.incoming import NewRows
 from awvault.service import Progress
 from awvault.testing import open_vault
 from awvault.transfer.exporting import export_lines
 from awvault.transfer.importing import Importer
-from awvault.vault import NewRows, Vault
+from awvault.vault import Vault
 
 START = 1_700_000_000_000_000
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from awvault.errors import BucketNotFoundError, InvalidInputError
+from awvault.incoming import PULSETIME_US_MAX
 from awvault.testing import open_vault
-from awvault.vault import PULSETIME_US_MAX, Vault
+from awvault.vault import Vault
 from tests.helpers.vaults import (
     SECOND,
     A,

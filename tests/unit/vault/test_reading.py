@@ -4,7 +4,8 @@ import pytest
 
 from awvault.columns.timestamps import TIME_US_MAX, TIME_US_MIN
 from awvault.errors import InvalidInputError
-from awvault.vault import BULK_ROW_EVENTS_MAX, NewRows, Vault
+from awvault.incoming import NewRows
+from awvault.vault import BULK_ROW_EVENTS_MAX, Vault
 from tests.helpers.vaults import (
     SECOND,
     A,

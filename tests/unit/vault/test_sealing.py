@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from awserver.records import Seq
+from awvault.incoming import NewRows
 from awvault.sealer import JOURNAL_EVENTS_MAX, SEAL_BYTES
 from awvault.testing import COMPOSITION, open_vault
-from awvault.vault import NewRows, Vault
+from awvault.vault import Vault
 from tests.helpers.vaults import (
     A,
     B,
