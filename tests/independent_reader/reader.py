@@ -1,0 +1,224 @@
+"""Reads a data directory with the passphrase: docs/protocol, and nothing else.
+
+Written from those pages, to show that they are enough. No module beside this
+one imports anything of the program (a test checks that), and the libraries are
+others than the program's.
+"""
+
+import shutil
+import sqlite3  # noqa: TID251 - of a copy that nothing else has open
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.independent_reader import account, logs, payload
+from tests.independent_reader.payload import Bucket, Row
+from tests.independent_reader.primitives import (
+    AlteredError,
+    Costs,
+    NewerError,
+    PayloadError,
+    derived,
+    opened_row,
+)
+
+TABLES = {"host": {1}, "vault": {1}}
+
+
+@dataclass
+class Reading:
+    """All that a data directory says."""
+
+    account_id: bytes
+    client_id: bytes
+    client_label: str
+    username: str
+    records: int = 0
+    index_rows: int = 0
+    journal_rows: int = 0
+    kinds: set[int] = field(default_factory=set)
+    """Kinds of journal rows that were there."""
+    boots: int = 0
+    """Starts of the program that have journal rows."""
+    rows: list[tuple[int, Row]] = field(default_factory=list)
+    """(number of the writer, row): every revision of every event."""
+    versions: list[tuple[int, Bucket]] = field(default_factory=list)
+    """(number of the writer, version): every version of every bucket."""
+    problems: list[str] = field(default_factory=list)
+
+    def buckets(self) -> dict[str, Bucket]:
+        """Return the buckets that are shown, by name."""
+        newest: dict[int, tuple[int, int, Bucket]] = {}
+        for writer, version in self.versions:
+            rank = (version.revision, writer, version)
+            if version.bucket_id not in newest or newest[version.bucket_id] < rank:
+                newest[version.bucket_id] = rank
+        return {
+            version.name: version
+            for _, (_, _, version) in sorted(newest.items())
+            if not version.hidden
+        }
+
+    def events(self, name: str) -> list[Row]:
+        """Return the events of a bucket, newest first."""
+        bucket_id = self.buckets()[name].bucket_id
+        newest: dict[int, tuple[int, int, Row]] = {}
+        for writer, row in self.rows:
+            rank = (row.revision, writer, row)
+            if row.id not in newest or newest[row.id] < rank:
+                newest[row.id] = rank
+        shown = [
+            row
+            for _, _, row in newest.values()
+            if row.bucket_id == bucket_id and not row.flags & payload.DELETED
+        ]
+        return sorted(shown, key=lambda row: (-row.start, row.id))
+
+
+def read_directory(
+    directory: Path, passphrase: str, costs: Costs | None = None
+) -> Reading:
+    """Return what is in a data directory that no program has open.
+
+    Raises where documents or keys are not in order; what is wrong further in
+    stands in `problems`.
+    """
+    with tempfile.TemporaryDirectory() as copies:
+        for name in ("vault.db", "vault.db-wal"):
+            if (directory / name).exists():
+                shutil.copy(directory / name, copies)
+        with closing(sqlite3.connect(Path(copies) / "vault.db")) as database:
+            return _read(database, passphrase, costs or Costs())
+
+
+def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Reading:
+    for component, number in database.execute("SELECT * FROM schema_migrations"):
+        if number not in TABLES.get(component, set()):
+            raise NewerError(f"the tables of {component} are at {number}")
+    ((account_id, client_id, keystore_sealed),) = database.execute(
+        "SELECT account_id, client_id, keystore FROM vault"
+    ).fetchall()
+    documents = database.execute(
+        "SELECT document FROM documents WHERE account_id = ? ORDER BY version",
+        (account_id,),
+    ).fetchall()
+    ((blob,),) = database.execute(
+        "SELECT blob FROM keys_blobs WHERE account_id = ?", (account_id,)
+    ).fetchall()
+    chain = account.verified(account_id, [document for (document,) in documents])
+    ring = account.ring_of(chain[-1], blob, passphrase, costs)
+    keystore = account.keystore_of(chain, ring, client_id, keystore_sealed)
+    own = next(c for c in chain[-1].clients if c.id == client_id)
+    reading = Reading(
+        account_id=account_id,
+        client_id=client_id,
+        client_label=account.label_of(own, chain[-1], ring),
+        username=chain[-1].username,
+    )
+    index_key = derived(keystore.journal_key, "index")
+    for client in chain[-1].clients:
+        _read_log(database, reading, chain[-1], client, ring, index_key)
+    _check_strangers(database, reading, chain[-1])
+    _read_journal(database, reading, keystore)
+    return reading
+
+
+def _read_log(
+    database: sqlite3.Connection,
+    reading: Reading,
+    document: account.Document,
+    client: account.Client,
+    ring: dict[int, bytes],
+    index_key: bytes,
+) -> None:
+    stored = database.execute(
+        "SELECT r.seq, r.header, r.signature, b.body FROM records AS r"
+        " LEFT JOIN bodies AS b USING (account_id, client_id, seq)"
+        " WHERE r.account_id = ? AND r.client_id = ? ORDER BY r.seq",
+        (document.account_id, client.id),
+    )
+    try:
+        for record in logs.accepted(document, client, ring, stored):
+            reading.records += 1
+            if record.plaintext is None:
+                continue
+            try:
+                said = payload.decoded(
+                    payload.unpacked(logs.unpadded(record.plaintext))
+                )
+            except (PayloadError, NewerError) as error:
+                reading.problems.append(f"record {record.seq} is unreadable: {error}")
+                continue
+            reading.rows += [(client.number, row) for row in said.rows]
+            reading.versions += [(client.number, version) for version in said.buckets]
+            _check_index(database, reading, client, record, said, index_key)
+    except (AlteredError, NewerError) as error:
+        reading.problems.append(str(error))
+
+
+def _check_index(
+    database: sqlite3.Connection,
+    reading: Reading,
+    client: account.Client,
+    record: logs.Accepted,
+    said: payload.Payload,
+    index_key: bytes,
+) -> None:
+    """A cache: what is wrong with it is told, and nothing else comes of it."""
+    for (sealed,) in database.execute(
+        "SELECT sealed FROM index_rows WHERE client_id = ? AND seq = ?",
+        (client.id, record.seq),
+    ):
+        what = f"the index row of record {record.seq}"
+        try:
+            plaintext = opened_row(index_key, record.hash, sealed, what)
+        except AlteredError as error:
+            reading.problems.append(str(error))
+            continue
+        reading.index_rows += 1
+        if payload.from_msgpack(plaintext) != payload.index_row_of(said):
+            reading.problems.append(f"{what} does not fit")
+
+
+def _check_strangers(
+    database: sqlite3.Connection, reading: Reading, document: account.Document
+) -> None:
+    known = {(document.account_id, client.id) for client in document.clients}
+    for place in database.execute("SELECT DISTINCT account_id, client_id FROM records"):
+        if place not in known:
+            reading.problems.append(f"no document names client {place[1].hex()}")
+
+
+def _read_journal(
+    database: sqlite3.Connection, reading: Reading, keystore: account.Keystore
+) -> None:
+    keys = {
+        boot: derived(keystore.journal_key, "journal", random)
+        for boot, random in database.execute("SELECT boot, random FROM boots")
+    }
+    rows: Sequence[tuple[int, int, int, bytes]] = database.execute(
+        "SELECT jid, boot, write, sealed FROM journal ORDER BY jid"
+    ).fetchall()
+    reading.boots = len({boot for _, boot, _, _ in rows})
+    for jid, boot, write, sealed in rows:
+        what = f"row {jid} of the journal"
+        if boot not in keys:
+            reading.problems.append(f"{what} names a start that is not there")
+            continue
+        context = (
+            reading.client_id + jid.to_bytes(8, "little") + write.to_bytes(8, "little")
+        )
+        try:
+            plaintext = opened_row(keys[boot], context, sealed, what)
+            said = payload.journal_row(plaintext)
+        except (AlteredError, PayloadError, NewerError) as error:
+            reading.problems.append(str(error))
+            continue
+        reading.journal_rows += 1
+        reading.kinds.add(plaintext[0])
+        if isinstance(said, Bucket):
+            reading.versions.append((keystore.number, said))
+        else:
+            reading.rows += [(keystore.number, row) for row in said]
