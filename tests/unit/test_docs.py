@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from typing import Any, Final
 import click
 import pytest
 
+import awserver
+import awvault
 from awserver import cli as server_cli
 from awvault.cli import program as vault_cli
 from tests.helpers.processes import home
@@ -295,6 +298,22 @@ def test_every_adversarial_test_is_named_by_its_attack() -> None:
     ]
 
     assert missing == []
+
+
+def test_the_architecture_names_every_room() -> None:
+    """Each module and package at the top of the two packages has a row."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## The rooms")[2].partition("## ")[0]
+    named = set(re.findall(r"`(?:awserver\.|awvault\.)?(\w+)`", table))
+    rooms = {
+        room.name
+        for package in (awserver, awvault)
+        for room in pkgutil.iter_modules(package.__path__)
+        if not room.name.startswith("_")
+    }
+
+    assert rooms - named == set()
+    assert named - rooms == {"awvault"}
 
 
 # -- code that a reader copies -----------------------------------------------
