@@ -12,8 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from tests.helpers.canaries import (
@@ -23,7 +22,7 @@ from tests.helpers.canaries import (
     text_needles,
     time_needles,
 )
-from tests.helpers.processes import Finished, Home, Server
+from tests.helpers.processes import Finished, Home
 
 # Letters that no English word, path or number holds; each field has its own.
 TEXTS: Final = {
@@ -81,6 +80,26 @@ def iso(name: str) -> str:
     return moment.isoformat()
 
 
+class Reachable(Protocol):
+    """A server, in a process of its own or in this one."""
+
+    port: int
+
+    @property
+    def url(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Here:
+    """A gateway in this process, to be called from another thread."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
 @dataclass(slots=True)
 class Life:
     """What the programs wrote where anybody may look."""
@@ -96,7 +115,7 @@ class Life:
 
     def call(
         self,
-        server: Server,
+        server: Reachable,
         method: str,
         path: str,
         value: object = None,
@@ -119,7 +138,9 @@ class Life:
             with error:
                 return error.code, error.read()
 
-    def good(self, server: Server, method: str, path: str, value: object = None) -> Any:
+    def good(
+        self, server: Reachable, method: str, path: str, value: object = None
+    ) -> Any:
         status, body = self.call(server, method, path, value)
         assert status == 200, (method, path, status, body)
         return json.loads(body)
@@ -161,8 +182,8 @@ def live(life: Life) -> None:
     """Do everything, and look at the disk while it runs, killed, and stopped."""
     home = life.home
     server = home.serve()
-    _watch(life, server)
-    _refusals(life, server)
+    watch(life, server)
+    be_refused(life, server)
     _commands(life)
     life.look("while it runs")
     assert {"vault.db", "vault.db-wal", "vault.db-shm"} <= life.files_seen
@@ -178,7 +199,7 @@ def live(life: Life) -> None:
     life.look("after a clean stop")
 
 
-def _watch(life: Life, server: Server) -> None:
+def watch(life: Life, server: Reachable) -> None:
     """What watchers and the owner's own scripts send."""
     bucket, web = quote(TEXTS["bucket"]), quote(TEXTS["web bucket"])
     described = {
@@ -243,7 +264,7 @@ def _watch(life: Life, server: Server) -> None:
     _read(life, server)
 
 
-def _correct(life: Life, server: Server, path: str, event_id: int) -> None:
+def _correct(life: Life, server: Reachable, path: str, event_id: int) -> None:
     corrected = {
         "id": event_id,
         "timestamp": iso("corrected time"),
@@ -253,7 +274,7 @@ def _correct(life: Life, server: Server, path: str, event_id: int) -> None:
     life.good(server, "POST", f"{path}/events", corrected)
 
 
-def _bulk(life: Life, server: Server, path: str, data: dict[str, str]) -> None:
+def _bulk(life: Life, server: Reachable, path: str, data: dict[str, str]) -> None:
     """So much that the server seals records before it answers."""
     generator = random.Random(11)
     life.good(
@@ -271,7 +292,7 @@ def _bulk(life: Life, server: Server, path: str, data: dict[str, str]) -> None:
     )
 
 
-def _read(life: Life, server: Server) -> None:
+def _read(life: Life, server: Reachable) -> None:
     """What the dashboard and scripts ask for: canaries stand in the query too."""
     bucket = f"/api/0/buckets/{quote(TEXTS['bucket'])}"
     span = f"start={quote(iso('heartbeat time'))}&end={quote(iso('corrected time'))}"
@@ -284,7 +305,7 @@ def _read(life: Life, server: Server) -> None:
     life.good(server, "GET", f"/api/0/activity/{quote(TEXTS['activity'])}")
 
 
-def _refusals(life: Life, server: Server) -> None:
+def be_refused(life: Life, server: Reachable) -> None:
     """Requests that are wrong in every way, with a canary in the wrong place."""
     word, bucket = TEXTS["refused"], f"/api/0/buckets/{quote(TEXTS['bucket'])}"
     plain = {"timestamp": iso("insert time"), "data": {"app": word}}
@@ -379,7 +400,7 @@ def _commands(life: Life, *form: str) -> None:
     life.command("import", "-", stdin=exported.stdout[:-30], status=1)
 
 
-def _watch_again(life: Life, server: Server) -> None:
+def _watch_again(life: Life, server: Reachable) -> None:
     bucket = f"/api/0/buckets/{quote(TEXTS['bucket'])}"
     beat = {
         "timestamp": iso("corrected time"),
@@ -388,11 +409,3 @@ def _watch_again(life: Life, server: Server) -> None:
     }
     life.good(server, "POST", f"{bucket}/heartbeat?pulsetime=10", beat)
     _read(life, server)
-
-
-def secret_free(life: Life, directory: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every file below `directory` and every output, by name."""
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path != life.home.passphrase_file:
-            yield str(path.relative_to(directory)), path.read_bytes()
-    yield from life.output()

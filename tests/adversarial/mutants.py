@@ -63,7 +63,7 @@ class Mutant:
     """As in the threat model: T18."""
     name: str
     test: str
-    """The test file in this directory, and what pytest's -k must select there."""
+    """The test file, seen from this directory, and what pytest's -k must select."""
     edits: tuple[Edit, ...]
 
     @property
@@ -92,6 +92,18 @@ RECORDS: Final = "awserver.records"
 SLOTS: Final = "awvault.crypto.slots"
 ROWS: Final = "awvault.crypto.rows"
 
+DATABASE: Final = "awserver.storage.sqlite.database"
+DURABILITY: Final = "awvault.durability"
+GATEWAY_ANSWERS: Final = "awvault.gateway.answers"
+GATEWAY_EVENTS: Final = "awvault.gateway.events"
+JOURNAL: Final = "awvault.journal"
+PADDING: Final = "awvault.crypto.padding"
+SEALER: Final = "awvault.sealer"
+STATE: Final = "awvault.state"
+TABLES: Final = "awvault.tables"
+WRITER: Final = "awserver.storage.sqlite.writer"
+VAULT: Final = "awvault.vault"
+
 _NO_COMMITMENT = (
     COMMITTING,
     "if not hmac.compare_digest(commitment, sealed.commitment):",
@@ -116,7 +128,181 @@ _NO_H0 = (
     (ENVELOPE, "        record.header_bytes[:H0_BYTES],\n", '        b"",\n'),
 )
 
+_SEALS_IN_PLAIN_TEXT = (
+    (
+        COMMITTING,
+        """bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        plaintext, context + salt + commitment, _NONCE, sealing_key
+    )""",
+        "plaintext + bytes(TAG_BYTES)",
+    ),
+    (
+        COMMITTING,
+        """bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            sealed.ciphertext,
+            context + sealed.salt + sealed.commitment,
+            _NONCE,
+            sealing_key,
+        )""",
+        "sealed.ciphertext[:-TAG_BYTES]",
+    ),
+)
+_ROWS_IN_PLAIN_TEXT = (
+    (
+        ROWS,
+        """bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        plaintext, context, nonce, raw
+    )""",
+        "plaintext + bytes(TAG_BYTES)",
+    ),
+    (
+        ROWS,
+        """bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            sealed[NONCE_BYTES:], context, sealed[:NONCE_BYTES], key
+        )""",
+        "sealed[NONCE_BYTES:-TAG_BYTES]",
+    ),
+)
+
 MUTANTS: Final = (
+    # -- T01: canaries
+    mutant(
+        "T01",
+        "journal and index rows in plain text",
+        "test_t01_canaries.py::in_this_process",
+        *_ROWS_IN_PLAIN_TEXT,
+    ),
+    mutant(
+        "T01",
+        "records in plain text",
+        "test_t01_canaries.py::in_this_process",
+        *_SEALS_IN_PLAIN_TEXT,
+    ),
+    mutant(
+        "T01",
+        "the path of a request is logged",
+        "test_t01_canaries.py::in_this_process",
+        (
+            GATEWAY_EVENTS,
+            "    pulsetime_us = reading.pulsetime_parameter(request)\n",
+            """    pulsetime_us = reading.pulsetime_parameter(request)
+    __import__("logging").getLogger(__name__).debug("beat: %s", request.path)
+""",
+        ),
+    ),
+    mutant(
+        "T01",
+        "the text of a refusal is logged",
+        "test_t01_canaries.py::in_this_process",
+        (
+            GATEWAY_ANSWERS,
+            "            return error_answer(400, _said(error))\n",
+            """            log.info("refused", extra={"why": str(error)})
+            return error_answer(400, _said(error))
+""",
+        ),
+    ),
+    # -- T02: what is allowed
+    mutant(
+        "T02",
+        "the database notes when",
+        "test_t02_allowed.py::every_column",
+        (
+            DATABASE,
+            "    number INTEGER NOT NULL,\n",
+            "    number INTEGER NOT NULL,\n    applied INTEGER,\n",
+        ),
+        (DATABASE, "VALUES (?, ?)", "VALUES (?, ?, unixepoch())"),
+    ),
+    mutant(
+        "T02",
+        "starts are numbered by the clock",
+        "test_t02_allowed.py::no_column_holds_a_time",
+        (TABLES, "SELECT coalesce(max(boot), 0) + 1", "SELECT unixepoch()"),
+    ),
+    mutant(
+        "T02",
+        "rows are not padded",
+        "test_t02_allowed.py::of_declared_sizes",
+        (
+            JOURNAL,
+            "    return plaintext + bytes(-len(plaintext) % ROW_PADDING_BYTES)",
+            "    return plaintext",
+        ),
+    ),
+    mutant(
+        "T02",
+        "records are not padded",
+        "test_t02_allowed.py::of_padded_sizes",
+        (
+            PADDING,
+            'framed.ljust(padded_bytes(len(framed), floor=floor), b"\\0")',
+            "framed",
+        ),
+    ),
+    # -- T03: secrets
+    mutant(
+        "T03",
+        "secrets print",
+        "test_t03_secrets.py::do_not_print",
+        (
+            KEYS,
+            '        return f"<{type(self).__name__} redacted>"',
+            '        return f"<{type(self).__name__} {self._raw.hex()}>"',
+        ),
+    ),
+    mutant(
+        "T03",
+        "keystore and slots in plain text",
+        "test_t03_secrets.py::on_disk_or_in_a_log",
+        *_SEALS_IN_PLAIN_TEXT,
+    ),
+    mutant(
+        "T03",
+        "the journal's key beside the journal",
+        "test_t03_secrets.py::on_disk_or_in_a_log",
+        (
+            VAULT,
+            "        self._boot_key = self._keys.boot_key(boot_random)\n",
+            """        self._boot_key = self._keys.boot_key(boot_random)
+        beside = self._db.path.with_name("boot")
+        beside.write_text(self._boot_key.reveal().hex())
+""",
+        ),
+    ),
+    # -- T04: equal events
+    mutant(
+        "T04",
+        "one nonce for all rows",
+        "test_t04_equal_events.py::journal_rows or index_rows",
+        (
+            ROWS,
+            "    return nonce + bindings",
+            "    nonce = bytes(NONCE_BYTES)\n    return nonce + bindings",
+        ),
+    ),
+    mutant(
+        "T04",
+        "one salt for all records",
+        "test_t04_equal_events.py::test_records",
+        (
+            COMMITTING,
+            "    sealing_key, commitment = _derive(key, label, context, salt)\n    cip",
+            """    salt = bytes(SALT_BYTES)
+    sealing_key, commitment = _derive(key, label, context, salt)
+    cip""",
+        ),
+    ),
+    mutant(
+        "T04",
+        "one key for all records",
+        "test_t04_equal_events.py::test_records",
+        (
+            COMMITTING,
+            "    return both[:_KEY_BYTES], both[_KEY_BYTES:]",
+            "    return bytes(_KEY_BYTES), both[_KEY_BYTES:]",
+        ),
+    ),
     # -- T17: slots
     mutant(
         "T17",
@@ -539,6 +725,93 @@ MUTANTS: Final = (
         "test_t36_repeating.py::gives_too_little",
         (HEDGE, "    if len(drawn) != size:", "    if False:"),
     ),
+    # -- T45: kills, faults and power cuts
+    mutant(
+        "T45",
+        "commits are not synced",
+        "../durability/test_power_cut.py::each_answer",
+        (
+            DATABASE,
+            """connection.pragma("synchronous", "full")
+        connection.pragma("foreign""",
+            """connection.pragma("synchronous", "normal")
+        connection.pragma("foreign""",
+        ),
+    ),
+    mutant(
+        "T45",
+        "answered before the commit",
+        "../durability/test_power_cut.py::each_answer or share_a_commit",
+        (
+            WRITER,
+            '            self._probe("commit")\n',
+            '            _resolve(group)\n            self._probe("commit")\n',
+        ),
+    ),
+    mutant(
+        "T45",
+        "writes behind a failed one go on",
+        "../durability/test_faults.py::without_its_bucket",
+        (
+            WRITER,
+            "if work.fence is not None and work.fence.broken is not None:",
+            "if False:",
+        ),
+    ),
+    mutant(
+        "T45",
+        "memory stays ahead of the disk",
+        "../durability/test_faults.py::at_each_step and commit-full",
+        (DURABILITY, "if failed and fence is self._fence:", "if False:"),
+    ),
+    mutant(
+        "T45",
+        "memory is believed though it could not be loaded",
+        "../durability/test_faults.py::memory_is_ahead",
+        (
+            DURABILITY,
+            "        while self._stale:\n",
+            "        while self._stale and self._recovery is not None:\n",
+        ),
+    ),
+    mutant(
+        "T45",
+        "nothing new is confirmed at once",
+        "../durability/test_faults.py::with_nothing_new",
+        (DURABILITY, "pending = set(self._in_flight)", "pending = set()"),
+    ),
+    mutant(
+        "T45",
+        "sealed rows stay in the journal",
+        "../durability/test_faults.py::at_each_step and collected-full",
+        (SEALER, "        tables.delete_journal_rows(tx, jids)\n", ""),
+    ),
+    mutant(
+        "T45",
+        "a seal that was stored is not shown",
+        "../durability/test_faults.py::at_each_step and stored-full",
+        (SEALER, "                if stored:\n", "                if False:\n"),
+    ),
+    mutant(
+        "T45",
+        "rows are replaced while they are sealed",
+        "../unit/vault/test_sealing.py::replaced_during_a_seal",
+        (
+            JOURNAL,
+            "return jid in self._written and jid not in self._sealing",
+            "return jid in self._written",
+        ),
+    ),
+    mutant(
+        "T45",
+        "the place of a damaged row is used again",
+        "../unit/vault/test_damage.py::is_not_used_again",
+        (
+            STATE,
+            "max(state.journal.next_jid, row.jid + 1)",
+            "state.journal.next_jid",
+        ),
+    ),
     # -- T50: inputs of keys
     mutant(
         "T50",
@@ -640,7 +913,7 @@ def run_test(test: str, tree: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable,
-            *("-m", "pytest", str(Path(__file__).with_name(file)), "-k", expression),
+            *("-m", "pytest", str(Path(__file__).parent / file), "-k", expression),
             *("-x", "-q", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")),
             *("-p", "no:cacheprovider", "-p", "mutant_proof"),
             *("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout"),

@@ -1,21 +1,32 @@
 """T01: no byte of what the owner stores is readable on disk or in a log."""
 
+import asyncio
+import base64
 import json
+import logging
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
+from awserver.logs import JsonFormatter
+from awvault.gateway.settings import GatewaySettings
 from tests.adversarial.everything import (
     DURATIONS_US,
     MOMENTS_US,
     TEXTS,
+    Here,
     Life,
+    be_refused,
     iso,
     live,
     needles,
+    watch,
 )
-from tests.helpers.canaries import Search, bytes_needles
+from tests.helpers.canaries import Search, bytes_needles, compressed
 from tests.helpers.processes import Root, home
+from tests.integration.gateway.running import running
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -37,6 +48,24 @@ def _assert_was_there(life: Life) -> None:
     expected |= MOMENTS_US.keys() | DURATIONS_US.keys()
     found = {needle.canary for needle in Search(needles()).found(shown)}
     assert expected <= found, expected - found
+
+
+async def test_no_canary_from_a_gateway_in_this_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As below, without commands and kills: the disk and the log of one gateway."""
+    caplog.set_level(logging.DEBUG)
+    with home(tmp_path / "home") as where:
+        life = Life(where)
+        async with running(where.data_dir, GatewaySettings(testing=True)) as api:
+            here = Here(api.port)
+            await asyncio.to_thread(watch, life, here)
+            await asyncio.to_thread(be_refused, life, here)
+            life.search.check_tree(where.data_dir)
+        life.search.check_tree(where.data_dir)
+        for record in caplog.records:
+            if record.name.startswith(("awvault", "awserver", "aiohttp")):
+                life.search.check("the log", JsonFormatter().format(record).encode())
 
 
 def test_no_canary_on_disk_or_in_a_log(tmp_path: Path) -> None:
@@ -83,8 +112,6 @@ def test_no_canary_with_the_shipped_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted({**TEXTS, **MOMENTS_US, **DURATIONS_US}))
 def test_the_search_finds_what_is_there(name: str) -> None:
     """A leak in JSON, hex, base64 or binary is found, in the midst of other bytes."""
-    import base64
-
     search = Search(needles())
     leaks: list[bytes] = []
     if name in TEXTS:
@@ -100,6 +127,9 @@ def test_the_search_finds_what_is_there(name: str) -> None:
             plain.hex().upper().encode(),
             plain[::-1],
             text.upper().encode(),
+            # Compressed, with enough around it that the word itself is cut up.
+            compressed(b"%s and again %s" % (plain, plain[::2] * 20)),
+            zlib.compress(b"%s and again %s" % (plain, plain[::2] * 20)),
         ]
         leaks += [base64.b64encode(b"x" * at + plain + b"y") for at in range(4)]
         leaks += [base64.urlsafe_b64encode(b"x" * at + plain) for at in range(4)]
@@ -121,8 +151,6 @@ def test_the_search_finds_what_is_there(name: str) -> None:
 
 def test_short_needles_count_only_together() -> None:
     """Four bytes turn up by chance; two moments at once do not."""
-    import struct
-
     search = Search(needles())
     one, other = list(MOMENTS_US.values())[:2]
     first = struct.pack("<I", one // 1_000_000)

@@ -92,6 +92,7 @@ async def test_no_secret_on_disk_or_in_a_log(tmp_path: Path) -> None:
                 await correct(v, numbers[0], 2, 2, B)
                 await v.seal_now()
                 await beat(v, 100)
+            search_for(secrets).check_tree(where.data_dir)
         server = where.serve()
         assert where.run("add", "b", '{"x":1}').status == 0
         outputs = [

@@ -6,6 +6,7 @@ succeeds; memory then shows what a fresh start would show; what was acknowledged
 is there once; and the next requests work.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -97,6 +98,17 @@ async def _beats(vault: Vault, books: Books) -> None:
         books.acknowledged[row.id] = ("b", row.duration, A)
 
 
+async def _close(vault: Vault, books: Books) -> None:
+    """Close the open event by a newer one, and take that away again."""
+    (number,) = await insert(vault, (5_000, 1, B))
+    books.uncertain.add(number)
+    books.acknowledged[number] = ("b", 1_000_000, B)
+    assert await vault.delete_event("b", number)
+    books.uncertain.discard(number)
+    del books.acknowledged[number]
+    books.gone.add(number)
+
+
 async def _more_beats(vault: Vault, books: Books) -> None:
     """The same event may be open, sealed, or extended by a revision by now."""
     row = await beat(vault, 1_004)
@@ -171,6 +183,7 @@ SCENARIO: list[Action] = [
     _one,
     _many,
     _web,
+    _close,
     _seal,
     _more_beats,
     _correct,
@@ -286,8 +299,6 @@ async def test_a_request_fails_with_what_went_wrong(tmp_path: Path, name: str) -
 
 async def test_all_that_build_on_a_failed_write_fail(tmp_path: Path) -> None:
     """Requests in flight behind it fail with the same cause; none is half there."""
-    import asyncio
-
     fault = Fault("commit", 1, lambda: apsw.FullError("full"))
     async with await open_vault(
         tmp_path / "v", composition=fault.composition()
@@ -315,6 +326,41 @@ async def test_all_that_build_on_a_failed_write_fail(tmp_path: Path) -> None:
         before = contents(vault)
     async with await open_vault(tmp_path / "v") as vault:
         assert contents(vault) == before
+
+
+async def test_an_event_is_not_stored_without_its_bucket(tmp_path: Path) -> None:
+    """An insert in flight behind a bucket whose making fails does fail too."""
+    fault = Fault("worked", 1, lambda: apsw.FullError("full"))
+    async with await open_vault(
+        tmp_path / "v", composition=fault.composition()
+    ) as vault:
+        await bucket(vault)
+        fault.armed = True
+        results = await asyncio.gather(
+            vault.create_bucket("c", type="t"),
+            insert(vault, (0, 1, A), name="c"),
+            beat(vault, 100, 0, name="c"),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [StorageFullError] * 3
+        await vault.settle()
+        assert list(vault.buckets()) == ["b"]
+        assert vault.facts().journal_events == 0
+
+
+async def test_a_heartbeat_with_nothing_new_waits_for_the_disk(tmp_path: Path) -> None:
+    """Two that say the same, in flight at once, are stored both or fail both."""
+    fault = Fault("commit", 1, lambda: apsw.FullError("full"))
+    async with await open_vault(
+        tmp_path / "v", composition=fault.composition()
+    ) as vault:
+        await bucket(vault)
+        fault.armed = True
+        results = await asyncio.gather(
+            *(beat(vault, 100, 10) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [StorageFullError] * 3
+        assert len({(await beat(vault, 100, 10)).id for _ in range(2)}) == 1
 
 
 async def test_nothing_is_confirmed_while_memory_is_ahead(tmp_path: Path) -> None:
@@ -357,8 +403,6 @@ async def test_nothing_is_confirmed_while_memory_is_ahead(tmp_path: Path) -> Non
 
 async def test_a_vault_closes_after_a_fault(tmp_path: Path) -> None:
     """Closing works while a write has just failed, and the lock is free after it."""
-    import asyncio
-
     fault = Fault("commit", 1, InjectedError)
     vault = await open_vault(tmp_path / "v", composition=fault.composition())
     await bucket(vault)

@@ -1,19 +1,32 @@
 """Words and times that must be nowhere, and every form in which to look for them."""
 
 import base64
+import contextlib
 import json
+import re
 import struct
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 FRAGMENT_BYTES: Final = 10
 """A text is also looked for in pieces of this length: compression cuts words."""
 
 CHANCE_BYTES: Final = 4
 """Needles this short turn up by chance; they count only where several do."""
+
+UNPACKED_BYTES_MAX: Final = 1024 * 1024
+ZSTD_STARTS: Final = re.compile(re.escape(b"\x28\xb5\x2f\xfd"))
+ZLIB_STARTS: Final = re.compile(b"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]", re.DOTALL)
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -111,6 +124,27 @@ def number_needles(name: str, value_us: int) -> Iterator[Needle]:
     yield Needle(name, "decimal s.us", f"{value_us / 1e6:.6f}".encode())
 
 
+def compressed(data: bytes) -> bytes:
+    """Return a zstd frame."""
+    return zstd.compress(data)
+
+
+def unpacked(haystack: bytes) -> Iterator[bytes]:
+    """Yield what anything in there that looks compressed holds."""
+    for start in ZSTD_STARTS.finditer(haystack):
+        with contextlib.suppress(zstd.ZstdError):
+            yield zstd.ZstdDecompressor().decompress(
+                haystack[start.start() :], max_length=UNPACKED_BYTES_MAX
+            )
+    for start in ZLIB_STARTS.finditer(haystack):
+        with contextlib.suppress(zlib.error):
+            data = haystack[start.start() : start.start() + UNPACKED_BYTES_MAX]
+            # 32: it says in its head whether it is zlib or gzip.
+            plain = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data)
+            if len(plain) > FRAGMENT_BYTES:
+                yield plain
+
+
 class Search:
     """Looks for every needle in files and output, and remembers what it has seen."""
 
@@ -126,9 +160,10 @@ class Search:
         self.bytes_seen = 0
 
     def found(self, haystack: bytes) -> list[Needle]:
-        """Return what is in there."""
+        """Return what is in there, compressed parts included."""
         self.bytes_seen += len(haystack)
-        hits = [needle for needle in self._needles if needle.data in haystack]
+        everything = b"\n".join([haystack, *unpacked(haystack)])
+        hits = [needle for needle in self._needles if needle.data in everything]
         by_chance = [n for n in hits if len(n.data) <= CHANCE_BYTES]
         if len({needle.canary for needle in by_chance}) < 2:
             hits = [needle for needle in hits if needle not in by_chance]
