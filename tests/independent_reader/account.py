@@ -301,10 +301,6 @@ def ring_of(
 ) -> dict[int, bytes]:
     """Return the epoch keys, as in "Opening an account"."""
     need(len(keys_blob) <= KEYS_BLOB_BYTES_MAX, "the keys blob is too long")
-    need(
-        hashed("keys-blob", keys_blob) == document.keys_blob_hash,
-        "the keys blob is another one",
-    )
     fields = Fields(keys_blob, "the keys blob")
     need(fields.take(4) == b"AWKB", "the keys blob has another magic")
     if fields.uint(1) != 1:
@@ -313,39 +309,53 @@ def ring_of(
     fields.end()
     need(len(slot) == 104 and len(recovery_slot) in {0, 104}, "a slot has 104 bytes")
     need(
+        hashed("keys-blob", keys_blob) == document.keys_blob_hash,
+        "the keys blob is another one",
+    )
+    need(
         bool(recovery_slot) == (document.recovery_login != ZEROS),
         "recovery slot and recovery login do not fit",
     )
     key = passphrase_key(passphrase, document.username, document.salt, costs)
+    place = Place(document.account_id, document.epoch, document.salt)
     try:
-        master = opened(
-            derived(key, "kek-pass"),
-            "slot-pass",
-            _context(document, 1),
-            slot,
-            "the passphrase slot",
-        )
+        master = opened_slot("passphrase", derived(key, "kek-pass"), place, slot)
     except AlteredError:
         raise WrongPassphraseError("the passphrase is another one") from None
     need(
         ed25519_public(derived(master, "ask")) == document.ask,
         "the slot holds another master key",
     )
-    plaintext = opened(
-        derived(master, "kek-ring"), "ring", _context(document, 3), ring, "the ring"
-    )
+    return opened_ring(derived(master, "kek-ring"), place, ring)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What slots and ring are bound to."""
+
+    account_id: bytes
+    epoch: int
+    salt: bytes
+
+    def context(self, kind: int, salt: bytes) -> bytes:
+        return self.account_id + bytes([kind]) + self.epoch.to_bytes(4, "little") + salt
+
+
+def opened_slot(kind: str, kek: bytes, place: Place, slot: bytes) -> bytes:
+    """Return the master key in a slot; the recovery slot is bound to no salt."""
+    label, context = {
+        "passphrase": ("slot-pass", place.context(1, place.salt)),
+        "recovery": ("slot-rec", place.context(2, bytes(16))),
+    }[kind]
+    return opened(kek, label, context, slot, f"the {kind} slot")
+
+
+def opened_ring(kek: bytes, place: Place, sealed: bytes) -> dict[int, bytes]:
+    """Return the epoch keys, which end with the epoch of the place."""
+    plaintext = opened(kek, "ring", place.context(3, place.salt), sealed, "the ring")
     epochs = _ring(plaintext)
-    need(len(epochs) == document.epoch + 1, "the ring ends with another epoch")
+    need(len(epochs) == place.epoch + 1, "the ring ends with another epoch")
     return epochs
-
-
-def _context(document: Document, kind: int) -> bytes:
-    return (
-        document.account_id
-        + bytes([kind])
-        + document.epoch.to_bytes(4, "little")
-        + document.salt
-    )
 
 
 def _ring(data: bytes) -> dict[int, bytes]:
@@ -358,35 +368,33 @@ def _ring(data: bytes) -> dict[int, bytes]:
     return epochs
 
 
-def label_of(client: Client, document: Document, ring: dict[int, bytes]) -> str:
+def label_of(
+    epoch_key: bytes, account_id: bytes, client_id: bytes, sealed: bytes
+) -> str:
     """Return what a person calls a client."""
-    plaintext = opened(
-        ring[client.label_epoch],
-        "client-label",
-        document.account_id + client.id,
-        client.label,
-        f"the label of client {client.number}",
-    )
+    context = account_id + client_id
+    plaintext = opened(epoch_key, "client-label", context, sealed, "a client's label")
+    need(len(plaintext) == 128, "a label is not in its form")
     end = 1 + plaintext[0]
-    need(len(plaintext) == 128 and not any(plaintext[end:]), "a label is not in form")
+    need(end <= 128 and not any(plaintext[end:]), "a label is not in its form")
     return plaintext[1:end].decode()
 
 
 def keystore_of(
-    chain: list[Document], ring: dict[int, bytes], client_id: bytes, sealed: bytes
+    epoch_key: bytes, account_id: bytes, client_id: bytes, sealed: bytes
 ) -> Keystore:
-    """Open a client's keystore, and hold the chain to its pin."""
-    document = chain[-1]
+    """Open a client's keystore."""
     plaintext = opened(
-        derived(ring[document.epoch], "local", client_id),
+        derived(epoch_key, "local", client_id),
         "keystore",
-        document.account_id + client_id,
+        account_id + client_id,
         sealed,
         "the keystore",
     )
     fields = Fields(plaintext, "the keystore")
-    if fields.uint(1) != 1:
+    if plaintext[:1] != b"\x01":
         raise NewerError("the keystore has another version")
+    fields.take(1)
     keystore = Keystore(
         number=fields.uint(2),
         client_seed=fields.take(32),
@@ -394,17 +402,18 @@ def keystore_of(
         pin=(fields.uint(8), fields.take(32)),
         ring=_ring(plaintext[107:]),
     )
-    public = ed25519_public(keystore.client_seed)
-    need(hashed("client", public, 16) == client_id, "the keystore is of another client")
+    own = hashed("client", ed25519_public(keystore.client_seed), 16)
     need(
-        any(
-            (c.number, c.public) == (keystore.number, public) for c in document.clients
-        ),
-        "the document does not name the client",
+        own == client_id and keystore.number < CLIENTS_MAX,
+        "the keystore is of another client",
     )
-    version, pinned = keystore.pin
+    return keystore
+
+
+def check_pin(chain: list[Document], pin: Head) -> None:
+    """Raise unless the version that was pinned is in the chain."""
+    version, pinned = pin
     need(
         1 <= version <= len(chain) and chain[version - 1].hash == pinned,
         "the chain of documents is not the one that was pinned",
     )
-    return keystore

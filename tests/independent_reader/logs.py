@@ -1,9 +1,16 @@
 """docs/protocol/record.md and logs.md: one log, verified from seq 0."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from tests.independent_reader.account import SEQ_MAX, ZEROS, Client, Document, need
+from tests.independent_reader.account import (
+    SEQ_MAX,
+    ZEROS,
+    Client,
+    Document,
+    Head,
+    need,
+)
 from tests.independent_reader.primitives import (
     Fields,
     NewerError,
@@ -14,36 +21,53 @@ from tests.independent_reader.primitives import (
     uint,
 )
 
-BODY_BYTES_MAX = 1048576
+BODY_BYTES_MAX: Final = 1048576
+PLAINTEXT_BYTES_MAX: Final = 1048560
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A record that broke no rule. `packed` is None where its body is erased."""
+    """A record that broke no rule. `plaintext` is None where its body is erased."""
 
     seq: int
     hash: bytes
     plaintext: bytes | None
 
 
-def accepted(
-    document: Document,
-    client: Client,
-    ring: dict[int, bytes],
-    records: Iterable[tuple[int, bytes, bytes, bytes | None]],
-) -> Iterator[Accepted]:
-    """Yield (seq of the row, header, signature, body) as rules 1 to 12 accept it."""
-    known = {}
-    if client.id in document.heads:
-        known[document.heads[client.id][0]] = document.heads[client.id][1]
-    if client.final is not None:
-        known[client.final[0]] = client.final[1]
-    erased = [(first, last) for own, first, last in document.erased if own == client.id]
-    next_seq, prev_hash, last_epoch = 0, ZEROS, 0
-    for row_seq, header, signature, body in records:
-        what = f"record {next_seq} of client {client.number}"
+@dataclass
+class Log:
+    """One log, as far as it was accepted."""
+
+    account_id: bytes
+    public: bytes
+    """The client's key."""
+    ring: dict[int, bytes]
+    end: tuple[int, Head | None] | None = None
+    """Standing and `final` of a revoked client."""
+    known: dict[int, bytes] = field(default_factory=dict)
+    """Hashes that the account document names, by seq."""
+    erased: list[tuple[int, int]] = field(default_factory=list)
+    next_seq: int = 0
+    prev: bytes = ZEROS
+    epoch: int = 0
+
+    @classmethod
+    def of(cls, document: Document, client: Client, ring: dict[int, bytes]) -> "Log":
+        known = [document.heads.get(client.id), client.final]
+        return cls(
+            account_id=document.account_id,
+            public=client.public,
+            ring=ring,
+            end=client.end,
+            known=dict(head for head in known if head is not None),
+            erased=[(a, b) for own, a, b in document.erased if own == client.id],
+        )
+
+    def accept(self, header: bytes, signature: bytes, body: bytes | None) -> Accepted:
+        """Take the next record; raises, and changes nothing, by rules 1 to 12."""
+        what = f"record {self.next_seq}"
         fields = Fields(header, what)
-        need(fields.take(4) == b"AWSR" and len(signature) == 64, f"{what} is none")
+        need(fields.take(4) == b"AWSR", f"{what} is none")
         if fields.uint(1) != 1:
             raise NewerError(f"{what} has another suite")
         account_id, client_id = fields.take(16), fields.take(16)
@@ -52,34 +76,41 @@ def accepted(
         seal = fields.take(24 + 32)
         body_bytes, body_hash = fields.uint(4), fields.take(32)
         fields.end()
+        need(len(signature) == 64, f"{what} ends too early")
         need(seq <= SEQ_MAX and body_bytes <= BODY_BYTES_MAX, f"{what} is too large")
-        need(account_id == document.account_id, f"{what} is of another account")
-        need(client_id == client.id, f"{what} is of another client")
-        need(seq == row_seq == next_seq, f"{what} is missing")
-        need(prev == prev_hash, f"{what} does not follow the one before")
-        need(epoch in ring and epoch >= last_epoch, f"{what} is of another epoch")
-        need(
-            not client.standing
-            or (client.final is not None and seq <= client.final[0]),
-            f"{what} is after the end of its client",
-        )
-        check_signed(client.public, "record", header, signature, what)
+        need(account_id == self.account_id, f"{what} is of another account")
+        own = hashed("client", self.public, 16)
+        need(client_id == own, f"{what} is of another client")
+        need(seq == self.next_seq, f"{what} is missing")
+        need(prev == self.prev, f"{what} does not follow the one before")
+        need(epoch in self.ring and epoch >= self.epoch, f"{what} is of another epoch")
+        if self.end is not None:
+            final = self.end[1]
+            need(final is not None and seq <= final[0], f"{what} is after the end")
+        check_signed(self.public, "record", header, signature, what)
         record_hash = hashed("record-hash", header + signature)
-        need(known.get(seq, record_hash) == record_hash, f"{what} is another one")
+        need(self.known.get(seq, record_hash) == record_hash, f"{what} is another one")
         plaintext = None
         if body is None:
-            need(
-                any(first <= seq <= last for first, last in erased),
-                f"{what} has no body",
-            )
+            erased = any(first <= seq <= last for first, last in self.erased)
+            need(erased, f"{what} has no body")
         else:
             need(
                 len(body) == body_bytes and hashed("body", body) == body_hash,
                 f"{what} has another body",
             )
-            plaintext = opened(ring[epoch], "record-seal", h0, seal + body, what)
-        yield Accepted(seq, record_hash, plaintext)
-        next_seq, prev_hash, last_epoch = seq + 1, record_hash, epoch
+            plaintext = opened(self.ring[epoch], "record-seal", h0, seal + body, what)
+        self.next_seq, self.prev, self.epoch = seq + 1, record_hash, epoch
+        return Accepted(seq, record_hash, plaintext)
+
+
+def padded_bytes(size: int, floor: int) -> int:
+    """Return what a writer makes of `size` bytes, the length field counted."""
+    if size <= floor:
+        return floor
+    exponent = size.bit_length() - 1
+    step = 1 << max(exponent - exponent.bit_length(), 0)
+    return min(-(-size // step) * step, PLAINTEXT_BYTES_MAX)
 
 
 def unpadded(plaintext: bytes) -> bytes:

@@ -109,18 +109,28 @@ def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Readin
     ).fetchall()
     chain = account.verified(account_id, [document for (document,) in documents])
     ring = account.ring_of(chain[-1], blob, passphrase, costs)
-    keystore = account.keystore_of(chain, ring, client_id, keystore_sealed)
-    own = next(c for c in chain[-1].clients if c.id == client_id)
+    document = chain[-1]
+    keystore = account.keystore_of(
+        ring[document.epoch], account_id, client_id, keystore_sealed
+    )
+    account.check_pin(chain, keystore.pin)
+    own = [client for client in document.clients if client.id == client_id]
+    account.need(
+        [client.number for client in own] == [keystore.number],
+        "the document does not name the client of the keystore",
+    )
     reading = Reading(
         account_id=account_id,
         client_id=client_id,
-        client_label=account.label_of(own, chain[-1], ring),
-        username=chain[-1].username,
+        client_label=account.label_of(
+            ring[own[0].label_epoch], account_id, client_id, own[0].label
+        ),
+        username=document.username,
     )
     index_key = derived(keystore.journal_key, "index")
-    for client in chain[-1].clients:
-        _read_log(database, reading, chain[-1], client, ring, index_key)
-    _check_strangers(database, reading, chain[-1])
+    for client in document.clients:
+        _read_log(database, reading, document, client, ring, index_key)
+    _check_strangers(database, reading, document)
     _read_journal(database, reading, keystore)
     return reading
 
@@ -139,8 +149,11 @@ def _read_log(
         " WHERE r.account_id = ? AND r.client_id = ? ORDER BY r.seq",
         (document.account_id, client.id),
     )
+    log = logs.Log.of(document, client, ring)
     try:
-        for record in logs.accepted(document, client, ring, stored):
+        for seq, header, signature, body in stored:
+            account.need(seq == log.next_seq, f"record {log.next_seq} is missing")
+            record = log.accept(header, signature, body)
             reading.records += 1
             if record.plaintext is None:
                 continue

@@ -233,3 +233,18 @@ def test_the_tables_of_a_data_directory_are_described() -> None:
     }
 
     assert described == made
+
+
+def test_every_kind_of_vector_and_expectation_is_described() -> None:
+    """The page of the vectors names each folder, expectation and key in use."""
+    text = page("vectors.md")
+    files = sorted((PROTOCOL.parents[1] / "tests" / "vectors").glob("*/*.txt"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    expected = {line[8:] for line in lines if line.startswith("expect: ")}
+    expectations = text.partition("## Expectations")[2].partition("## ")[0]
+    kinds = text.partition("## Kinds")[2].partition("In `records`")[0]
+    named = {row[0].strip("`") for row in table(expectations)[1:]} - {"---"}
+    folders = {row[0].strip("`") for row in table(kinds) if row[0][0] == "`"}
+
+    assert folders == {file.parent.name for file in files}
+    assert named == expected
