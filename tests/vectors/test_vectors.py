@@ -1,11 +1,15 @@
 """The product does what every vector says, and the vectors are what is made."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.vectors.form import DIRECTORY, EXPECTATIONS, Fields, parse, render
 from tests.vectors.generate import KINDS, files, generate
 
 FILES = files()
+PAGE = Path(__file__).parents[2] / "docs" / "protocol" / "vectors.md"
 CHECKS = {kind.NAME: kind.check for kind in KINDS}
 
 
@@ -75,3 +79,29 @@ def test_a_file_reads_as_it_was_written() -> None:
 
     assert parse(render(fields)) == fields
     assert DIRECTORY.name == "vectors"
+
+
+def test_the_page_describes_the_files() -> None:
+    """docs/protocol/vectors.md names every folder, key and expectation."""
+    page = PAGE.read_text("utf-8")
+    folders = {name.partition("/")[0] for name in FILES}
+    keys = {
+        re.sub(r" \d+$", " 1", key)
+        for path in FILES.values()
+        for key in parse(path.read_text("utf-8"))
+    }
+
+    for name in folders | keys | set(EXPECTATIONS):
+        assert f"`{name}`" in page, name
+
+
+def test_the_page_shows_a_vector_as_it_is() -> None:
+    """The vector in the page is the file that it names."""
+    shown = re.search(
+        r"`tests/vectors/(\S+\.txt)`[^`]*```\n(.*?)```",
+        PAGE.read_text("utf-8"),
+        re.DOTALL,
+    )
+
+    assert shown is not None
+    assert FILES[shown[1]].read_text("utf-8") == shown[2]

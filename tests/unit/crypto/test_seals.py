@@ -15,7 +15,15 @@ from awvault.crypto.envelope import (
     seal_record,
     verify_record,
 )
-from awvault.crypto.keys import BootKey, ClientKey, EpochKey, MasterKey, Passphrase
+from awvault.crypto.keys import (
+    BootKey,
+    ClientKey,
+    EpochKey,
+    JournalKey,
+    MasterKey,
+    Passphrase,
+    derive_boot_key,
+)
 from awvault.crypto.passphrase import (
     Profile,
     bound_salt,
@@ -211,6 +219,13 @@ def test_a_salt_has_16_bytes(size: int) -> None:
 def test_a_new_salt_is_what_was_drawn() -> None:
     """The salt of a passphrase follows from nothing but the generator."""
     assert new_salt(lambda size: b"s" * size) == b"s" * 16
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_start_has_32_random_bytes(size: int) -> None:
+    """A boot key of fewer random bytes, or none, is not made."""
+    with pytest.raises(ValueError, match=f"32 random bytes, got {size}"):
+        derive_boot_key(JournalKey(KEY), bytes(size))
 
 
 # -- rings and labels

@@ -9,6 +9,7 @@ from awvault.errors import (
     BodyMissingError,
     ChainError,
     GapError,
+    MalformedError,
     RevokedError,
     RollbackError,
     SignatureError,
@@ -143,3 +144,11 @@ def test_logs_do_not_share_their_state() -> None:
 
     assert two.head is None
     assert two.accept(OWNER.record(PLAINTEXTS[0], client=1)) == PLAINTEXTS[0]
+
+
+def test_a_value_of_the_record_type_proves_nothing_of_its_parts() -> None:
+    """A record put together by hand is judged by its bytes."""
+    log = OWNER.log(epoch=1)
+
+    refuse_record(MalformedError, log, replace(RECORDS[0], header_bytes=b""))
+    refuse_record(MalformedError, log, replace(RECORDS[0], body=b"other"))
