@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from awserver.records import ClientId, Seq
+from awserver.records import ClientId, Head
 from awvault.columns.table import EventTable
 from awvault.columns.zones import ZoneMeta
 
@@ -50,18 +50,22 @@ class ZoneIndex:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.records: list[tuple[ClientId, Seq]] = []
+        self.records: list[tuple[ClientId, Head]] = []
         self.client_numbers: list[int] = []
         self.events = 0
         self._zones = np.empty(_GROWTH_MIN, dtype=_ZONE)
         self._used = 0
 
     def add(
-        self, client: ClientId, client_number: int, seq: Seq, zones: Iterable[ZoneMeta]
+        self,
+        client: ClientId,
+        client_number: int,
+        head: Head,
+        zones: Iterable[ZoneMeta],
     ) -> None:
         """Add one record's zones."""
         record = len(self.records)
-        self.records.append((client, seq))
+        self.records.append((client, head))
         self.client_numbers.append(client_number)
         for zone in zones:
             if self._used == len(self._zones):

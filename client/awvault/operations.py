@@ -45,7 +45,7 @@ from awvault.transfer.lines import event_fields, timestamp
 from awvault.verifying import verify
 
 if TYPE_CHECKING:
-    from awvault.vault import Vault
+    from awvault.vault import Facts, Vault
 
 PAGE_EVENTS: Final = 4_096
 CLIENT_NAME: Final = "awvault"
@@ -97,6 +97,7 @@ class VaultService(DatabaseService):
             journal_rows=facts.journal_rows,
             journal_events=facts.journal_events,
             stored_bytes=usage.stored_bytes,
+            problems=_problems(facts),
             passphrase_source=source.value,
             machine_holds_passphrase=source in {Source.FILE, Source.GENERATED_FILE},
             passphrase_file=None if path is None else str(path),
@@ -178,6 +179,19 @@ class VaultService(DatabaseService):
         return await verify(
             self._vault.database, self._vault.store, self._vault.keys, on_progress
         )
+
+
+def _problems(facts: "Facts") -> list[str]:
+    """Say what a start found damaged, and what to do."""
+    problems = [
+        f"a log is damaged and shown up to there: {reason}; run awvault verify"
+        for reason in facts.stopped_logs
+    ]
+    if facts.damaged_journal_rows:
+        problems.append(
+            f"{facts.damaged_journal_rows} journal rows do not open: run awvault verify"
+        )
+    return problems
 
 
 class BucketMissingError(Error):

@@ -19,6 +19,7 @@ from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.columns.payload import NextIds, Payload
 from awvault.durability import DurableState
+from awvault.errors import VaultDamagedError
 from awvault.journal import Tail
 from awvault.sealing import (
     WEB_TYPE_PREFIX,
@@ -103,7 +104,10 @@ class Sealer:
         The events are durable already: a seal that fails is tried again later,
         and is no reason to refuse them.
         """
-        journal = self._durable.current.journal
+        state = self._durable.current
+        journal = state.journal
+        if self._keys.client_id in state.stopped_logs:
+            return  # nothing can follow a damaged log; the journal keeps it all
         if journal.events < SEAL_EVENTS and journal.bytes < SEAL_BYTES:
             return
         full = journal.events >= JOURNAL_EVENTS_MAX or journal.bytes >= SEAL_BYTES
@@ -125,6 +129,11 @@ class Sealer:
             # What is not yet on disk must not be deleted from it.
             await self._durable.barrier()
             state = self._durable.current
+            stopped = state.stopped_logs.get(self._keys.client_id)
+            if stopped is not None:
+                raise VaultDamagedError(
+                    f"this client's log is damaged, nothing can follow it: {stopped}"
+                )
             jids = state.journal.closed(_open_jids(state), time.monotonic())
             if not jids:
                 return 0
@@ -189,13 +198,13 @@ class Sealer:
         """Show in memory what is on disk; no await between this and end_seal."""
         for new in records:
             header = new.record.header
+            state.head = Head(seq=header.seq, hash=new.record.hash)
             state.index.add(
                 header.client_id,
                 self._keys.client_number,
-                header.seq,
+                state.head,
                 new.index_row.zones,
             )
-            state.head = Head(seq=header.seq, hash=new.record.hash)
         for bucket in state.buckets.values():
             jid = bucket.last_jid
             if jid is not None and not state.journal.replaceable(jid):
@@ -223,6 +232,8 @@ class Sealer:
         if now - self._aged_at < SEAL_AGE_PAUSE_SECONDS:
             return False
         state = self._durable.current
+        if self._keys.client_id in state.stopped_logs:
+            return False
         oldest = state.journal.oldest_start(_open_jids(state))
         if oldest is None or self._clock() - oldest < SEAL_AGE_US:
             return False

@@ -69,6 +69,8 @@ class Status(Message, frozen=True):
     journal_rows: int
     journal_events: int
     stored_bytes: int
+    # What is damaged, in words. Empty: nothing that a start looks at.
+    problems: list[str]
     # Where the passphrase of this run came from.
     passphrase_source: str
     # True: a file on this machine opens the vault, so the sealing protects copies

@@ -10,14 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from awserver.records import ClientId, Head, Seq
+from awserver.errors import StorageCorruptError
+from awserver.records import ZERO_HASH, ClientId, Head, SealedRecord, Seq
 from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
-from awvault.columns.payload import BucketVersion, Payload
+from awvault.columns.payload import (
+    BUCKET_VERSIONS_MAX,
+    ROWS_MAX,
+    BucketVersion,
+    Payload,
+)
 from awvault.columns.table import EventTable
 from awvault.columns.zones import IndexRow, index_row_of
-from awvault.errors import IntegrityError, PayloadError
+from awvault.errors import (
+    ChainError,
+    GapError,
+    IntegrityError,
+    PayloadError,
+    WrongPlaceError,
+)
 from awvault.index import Overlay, ZoneCache, ZoneIndex
 from awvault.journal import EventRow, Journal
 from awvault.unlocked import Unlocked
@@ -68,6 +80,11 @@ class State:
     next_bucket: int = 1
     damaged_rows: list[int] = field(default_factory=list)
     """Journal rows that did not open; they stay on disk as they are."""
+    stopped_logs: dict[ClientId, str] = field(default_factory=dict)
+    """Logs that are not what their client sealed, and what is wrong with each.
+
+    What comes before that place is shown, what comes after is not.
+    """
 
     def take_event_ids(self, count: int) -> int:
         """Return the first of `count` new event ids."""
@@ -127,25 +144,38 @@ class RecordReader:
         table = self.cache.get(record, bucket_id)
         if table is not None:
             return table
-        client_id, seq = index.records[record]
+        client_id, head = index.records[record]
         with self._db.reading() as tx:
-            payload = self.payload_within(tx, client_id, seq)
+            payload = self.payload_within(tx, client_id, head)
         self.cache.put(record, payload.zones)
         for zone_bucket, zone_table in payload.zones:
             if zone_bucket == bucket_id:
                 return zone_table
         raise IntegrityError(
-            f"the index names a bucket that record {seq} does not hold:"
+            f"the index names a bucket that record {head.seq} does not hold:"
             " run awvault verify"
         )
 
-    def payload_within(self, tx: Transaction, client_id: ClientId, seq: Seq) -> Payload:
-        """Return what a record holds, read inside a transaction."""
-        record = self._store.record_within(tx, self._keys.account_id, client_id, seq)
+    def payload_within(
+        self, tx: Transaction, client_id: ClientId, head: Head
+    ) -> Payload:
+        """Return what the record at `head` holds, read inside a transaction.
+
+        A record opens at the place that its own header names, so it must also
+        be the one that was asked for.
+        """
+        record = self._store.record_within(
+            tx, self._keys.account_id, client_id, head.seq
+        )
         if record is None or record.body is None:
             raise IntegrityError(
-                f"record {seq} of client {client_id.hex()[:8]} is not in the"
+                f"record {head.seq} of client {client_id.hex()[:8]} is not in the"
                 " database, its index row is: run awvault verify"
+            )
+        if record.hash != head.hash:
+            raise IntegrityError(
+                f"another record lies where record {head.seq} of client"
+                f" {client_id.hex()[:8]} was: run awvault verify"
             )
         return self._keys.open_payload(record)
 
@@ -185,6 +215,8 @@ class Loader:
                 state.see_ids(next_event=(event_id & COUNTER_MASK) + 1)
         for event_id, revision in state.journal.revised():
             state.overlay.add(event_id, revision, mine)
+        # Rows that do not open may hold ids that were given.
+        state.see_ids(next_event=state.next_event + len(state.damaged_rows) * ROWS_MAX)
         state.name_buckets()
         return state
 
@@ -196,22 +228,63 @@ class Loader:
         number: int,
         sealed_rows: Mapping[tuple[ClientId, Seq], bytes],
     ) -> None:
-        mine = number == self._keys.client_number
-        head = None
-        for head in self._store.heads_within(tx, self._keys.account_id, client_id):
-            row = self._index_row(tx, client_id, head, sealed_rows)
-            state.index.add(client_id, number, head.seq, row.zones)
-            for event_id, revision in row.revisions:
-                state.overlay.add(event_id, revision, number)
-            for version in row.buckets:
-                state.see_bucket(version)
-            if mine:
-                state.see_ids(
-                    next_event=row.next_ids.next_event,
-                    next_bucket=row.next_ids.next_bucket,
-                )
-        if mine:
+        """Load a log as far as it is in order; signatures are left to verify."""
+        head: Head | None = None
+        try:
+            for record in self._store.headers_within(
+                tx, self._keys.account_id, client_id
+            ):
+                self._check_place(client_id, head, record)
+                head = Head(seq=record.header.seq, hash=record.hash)
+                row = self._index_row(tx, client_id, head, sealed_rows)
+                self._take_record(state, client_id, number, head, row)
+        except (IntegrityError, PayloadError, StorageCorruptError) as error:
+            log.error("log is damaged, it is shown up to there")  # noqa: TRY400
+            log.debug("reason", exc_info=error)
+            state.stopped_logs[client_id] = str(error)
+            # Records that are not shown may hold ids that were given.
+            behind = sum(1 for owner, _ in sealed_rows if owner == client_id) + 1
+            state.see_ids(
+                next_event=state.next_event + behind * ROWS_MAX,
+                next_bucket=state.next_bucket + behind * BUCKET_VERSIONS_MAX,
+            )
+        if number == self._keys.client_number:
             state.head = head
+
+    def _check_place(
+        self, client_id: ClientId, head: Head | None, record: SealedRecord
+    ) -> None:
+        """Raise unless `record` is the one that follows `head` in its log."""
+        header = record.header
+        expected = 0 if head is None else head.seq + 1
+        if (header.account_id, header.client_id) != (self._keys.account_id, client_id):
+            raise WrongPlaceError(
+                f"another log's record lies at {expected} of client"
+                f" {client_id.hex()[:8]}"
+            )
+        if header.seq != expected:
+            raise GapError(expected=expected, got=header.seq)
+        if header.prev != (ZERO_HASH if head is None else head.hash):
+            raise ChainError(f"record {header.seq} does not follow the one before it")
+
+    def _take_record(
+        self,
+        state: State,
+        client_id: ClientId,
+        number: int,
+        head: Head,
+        row: IndexRow,
+    ) -> None:
+        state.index.add(client_id, number, head, row.zones)
+        for event_id, revision in row.revisions:
+            state.overlay.add(event_id, revision, number)
+        for version in row.buckets:
+            state.see_bucket(version)
+        if number == self._keys.client_number:
+            state.see_ids(
+                next_event=row.next_ids.next_event,
+                next_bucket=row.next_ids.next_bucket,
+            )
 
     def _index_row(
         self,
@@ -228,7 +301,7 @@ class Loader:
             except (IntegrityError, PayloadError):
                 pass
         log.warning("index row made again", extra={"seq": head.seq})
-        return index_row_of(self._reader.payload_within(tx, client_id, head.seq))
+        return index_row_of(self._reader.payload_within(tx, client_id, head))
 
     def _load_journal_row(
         self, state: State, row: tables.SealedJournalRow, boots: Mapping[int, bytes]

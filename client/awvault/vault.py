@@ -93,6 +93,8 @@ class Facts:
     journal_events: int
     journal_bytes: int
     damaged_journal_rows: int
+    stopped_logs: Sequence[str]
+    """Of each log that is damaged, what is wrong; it is shown up to there."""
 
 
 class Vault:
@@ -689,6 +691,7 @@ class Vault:
             journal_events=state.journal.events,
             journal_bytes=state.journal.bytes,
             damaged_journal_rows=len(state.damaged_rows),
+            stopped_logs=list(state.stopped_logs.values()),
         )
 
     # -- the library's own types ---------------------------------------------

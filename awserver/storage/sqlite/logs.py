@@ -240,6 +240,19 @@ class SqliteLogStore(LogStore):
         ):
             yield Head(seq=Seq(seq), hash=RecordHash(record_hash))
 
+    @staticmethod
+    def headers_within(
+        tx: Transaction, account: AccountId, client: ClientId
+    ) -> Iterator[SealedRecord]:
+        """Yield every record of a log without its body, by the seq it lies at.
+
+        Raises `StorageCorruptError` at the first that is no record.
+        """
+        for header, signature, _ in tx.execute(
+            f"{_RECORD}{_NO_BODY}{_OF_LOG} ORDER BY r.seq", (account, client)
+        ):
+            yield _stored(tx, header, signature, None, bodies=False)
+
     async def read(
         self,
         account: AccountId,

@@ -44,6 +44,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             ("passphrase from", status.passphrase_source),
         ]
     )
+    for problem in status.problems:
+        print(f"\nDamaged: {problem}.")
     if status.machine_holds_passphrase:
         print(
             "\nThis machine holds its own passphrase, in"

@@ -262,3 +262,78 @@ async def test_what_the_vault_cannot_do_without_is_named(
     assert str(caught.value)
     with database(path) as connection:
         assert list(connection.execute("SELECT * FROM documents")) == before
+
+
+LOG_DAMAGE = {
+    "a record put over another": (
+        "UPDATE records SET (hash, header, signature) = (SELECT hash, header, signature"
+        " FROM records WHERE seq = 0) WHERE seq = 1;"
+        "UPDATE bodies SET body = (SELECT body FROM bodies WHERE seq = 0) WHERE seq = 1"
+    ),
+    "two records that changed places": (
+        "UPDATE records SET seq = 77 WHERE seq = 1; UPDATE records SET seq = 1"
+        " WHERE seq = 2; UPDATE records SET seq = 2 WHERE seq = 77;"
+        "UPDATE bodies SET seq = 77 WHERE seq = 1; UPDATE bodies SET seq = 1"
+        " WHERE seq = 2; UPDATE bodies SET seq = 2 WHERE seq = 77"
+    ),
+    "a record gone from the middle": (
+        "DELETE FROM bodies WHERE seq = 1; DELETE FROM records WHERE seq = 1;"
+        "DELETE FROM index_rows WHERE seq = 1"
+    ),
+    "a header that is none": "UPDATE records SET header = flip(header) WHERE seq = 1",
+}
+
+
+def damage_log(directory: Path, statements: str) -> None:
+    """Change records as somebody can who writes the disk: without the triggers."""
+    with database(directory) as connection:
+        triggers = [
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+            )
+        ]
+        for name in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(statements)
+
+
+@pytest.mark.parametrize("how", LOG_DAMAGE)
+async def test_a_log_is_shown_up_to_where_it_is_in_order(
+    tmp_path: Path, how: str
+) -> None:
+    """No event comes twice or out of its place; the damage is named; work goes on."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        for at in (0, 100, 200):
+            await insert(vault, (at, 1, A), (at + 5, 1, B))
+            assert await vault.seal_now() == 1
+        given = set(vault.read("b").id.tolist())
+    damage_log(path, LOG_DAMAGE[how])
+
+    async with await open_vault(path) as vault:
+        (problem,) = vault.facts().stopped_logs
+        assert read(vault) == [Shown(0, 1, A), Shown(5, 1, B)]
+        new = await insert(vault, (300, 1, A))
+        assert not given & set(new)
+        with pytest.raises(IntegrityError):
+            await vault.seal_now()
+    assert problem
+
+    async with await open_vault(path) as vault:
+        assert read(vault)[-1] == Shown(300, 1, A)
+
+
+async def test_a_record_put_over_another_while_open_is_not_read(tmp_path: Path) -> None:
+    """A record opens where its header says, so a reader checks that it is there."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        for at in (0, 100):
+            await insert(vault, (at, 1, A), (at + 5, 1, B))
+            assert await vault.seal_now() == 1
+        damage_log(path, LOG_DAMAGE["a record put over another"])
+
+        with pytest.raises(IntegrityError, match="another record lies where record 1"):
+            read(vault)
