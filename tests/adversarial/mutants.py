@@ -725,6 +725,59 @@ MUTANTS: Final = (
         "test_t36_repeating.py::gives_too_little",
         (HEDGE, "    if len(drawn) != size:", "    if False:"),
     ),
+    # -- T44: another implementation
+    mutant(
+        "T44",
+        "another label",
+        "test_t44_independent.py::every_event",
+        (
+            "awvault.crypto.labels",
+            'RECORD_SEAL: Final = Label(b"record-seal")',
+            'RECORD_SEAL: Final = Label(b"record-body")',
+        ),
+    ),
+    mutant(
+        "T44",
+        "padding other than zeros",
+        "test_t44_independent.py::every_event",
+        (
+            PADDING,
+            'framed.ljust(padded_bytes(len(framed), floor=floor), b"\\0")',
+            'framed.ljust(padded_bytes(len(framed), floor=floor), b"\\1")',
+        ),
+        (PADDING, "padded.count(0, end)", "padded.count(1, end)"),
+    ),
+    mutant(
+        "T44",
+        "journal rows bound in another order",
+        "test_t44_independent.py::every_event",
+        (
+            "awvault.unlocked",
+            'self.client_id + jid.to_bytes(8, "little") + write.to_bytes(8, "little")',
+            'self.client_id + write.to_bytes(8, "little") + jid.to_bytes(8, "little")',
+        ),
+    ),
+    mutant(
+        "T44",
+        "a column in another place",
+        "test_t44_independent.py::every_event",
+        (
+            "awvault.columns.payload",
+            "return octets[:, :planes].T.tobytes()",
+            "return octets[:, :planes].tobytes()",
+        ),
+        (
+            "awvault.columns.payload",
+            "reshape(-1, count)\n        for shift, plane in enumerate(octets)",
+            "reshape(count, -1).T\n        for shift, plane in enumerate(octets)",
+        ),
+    ),
+    mutant(
+        "T44",
+        "argon2 of one more lane",
+        "test_t44_independent.py::every_event",
+        (PASSPHRASE, "parallelism=LANES,", "parallelism=LANES + 1,"),
+    ),
     # -- T45: kills, faults and power cuts
     mutant(
         "T45",

@@ -174,8 +174,10 @@ def events_of(reading: Reading, name: str) -> list[Event]:
     ]
 
 
-def test_every_event_is_read(shown: Shown, reading: Reading) -> None:
+def test_every_event_is_read(shown: Shown) -> None:
     """The reader shows the events of each bucket as the program does, in its order."""
+    reading = read_directory(shown.directory, PASSPHRASE, COSTS)
+
     assert reading.problems == []
     assert {name: events_of(reading, name) for name in shown.events} == shown.events
 
