@@ -314,6 +314,7 @@ class Vault:
         row = self._seal_row(jid, encode_bucket(version))
         state.journal.put_bucket(jid, version, size=len(row.sealed))
         await self._write([row])
+        await self._sealer.after_write()
 
     def _bucket(self, bucket_id: str) -> BucketState:
         try:

@@ -1,6 +1,7 @@
 """What a seal takes, what it leaves, and that nobody sees it happen."""
 
 import asyncio
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,6 @@ async def test_a_large_journal_is_sealed_before_the_answer(vault: Vault) -> None
     assert vault.facts().journal_events == 0
     records = vault.facts().records
     # Digits that do not compress below the limit of bytes.
-    import random
-
     digits = random.Random(1).randbytes(SEAL_BYTES).hex().encode()
     for at in range(8):
         part = digits[at * SEAL_BYTES // 4 :][: SEAL_BYTES // 2]
@@ -197,3 +196,14 @@ async def test_event_numbers_never_come_again(tmp_path: Path) -> None:
             if generation % 2:
                 await vault.seal_now()
     assert len(seen) == 10
+
+
+async def test_buckets_do_not_pile_up_in_the_journal(vault: Vault) -> None:
+    """Making many buckets with much data seals too, before the answer."""
+    digits = random.Random(2).randbytes(30_000).hex().encode()
+    for at in range(12):
+        data = b'{"x":"%s"}' % digits[at:]
+        assert await vault.create_bucket(f"bucket-{at}", type="t", data=data)
+    assert vault.facts().records >= 1
+    assert vault.facts().journal_bytes <= SEAL_BYTES + 64 * 1024
+    assert len(vault.buckets()) == 13
