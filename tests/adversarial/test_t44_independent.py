@@ -215,6 +215,14 @@ def test_the_directory_holds_what_it_should(shown: Shown, reading: Reading) -> N
     assert set(ODD_TEXTS) <= {event[6] for event in events}
 
 
+def test_web_tabs_lie_in_records_of_their_own(reading: Reading) -> None:
+    """No record holds a web bucket beside another one."""
+    web = reading.buckets()["web"].bucket_id
+
+    assert {web} in reading.together
+    assert [ids for ids in reading.together if web in ids and ids != {web}] == []
+
+
 def test_the_account_is_read(shown: Shown, reading: Reading) -> None:
     """Account, client and the client's sealed label are those of the program."""
     assert reading.account_id == shown.account_id

@@ -36,6 +36,8 @@ class Reading:
     client_label: str
     username: str
     records: int = 0
+    together: list[set[int]] = field(default_factory=list)
+    """Of each record, the buckets that it holds anything of."""
     index_rows: int = 0
     journal_rows: int = 0
     kinds: set[int] = field(default_factory=set)
@@ -166,6 +168,8 @@ def _read_log(
                 continue
             reading.rows += [(client.number, row) for row in said.rows]
             reading.versions += [(client.number, version) for version in said.buckets]
+            held = {row.bucket_id for row in said.rows}
+            reading.together.append(held | {item.bucket_id for item in said.buckets})
             _check_index(database, reading, client, record, said, index_key)
     except (AlteredError, NewerError) as error:
         reading.problems.append(str(error))
