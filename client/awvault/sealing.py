@@ -8,13 +8,20 @@ the owner's other data (docs/threat-model.md, T38).
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 import numpy as np
 
 from awserver.records import ZERO_HASH, Head, SealedRecord, Seq
 from awvault.columns.compress import pack
-from awvault.columns.payload import NextIds, Payload, encode_payload
+from awvault.columns.payload import (
+    ZONES_MAX,
+    BucketVersion,
+    NextIds,
+    Payload,
+    encode_payload,
+)
 from awvault.columns.table import EventTable
 from awvault.columns.zones import IndexRow, index_row_of
 from awvault.crypto.envelope import seal_record
@@ -27,6 +34,9 @@ RECORD_EVENTS_MAX: Final = 8192
 
 RECORD_TEXT_BYTES_MAX: Final = 512 * 1024
 """Distinct data of one record, before compression, so that it stays below 1 MiB."""
+
+RECORD_BUCKET_BYTES_MAX: Final = 128 * 1024
+"""Names and data of the buckets of one record, beside its events' data."""
 
 WEB_TYPE_PREFIX: Final = "web."
 """Bucket types whose content pages choose: web.tab.current and its kin."""
@@ -55,15 +65,31 @@ def divide(
     for apart in (False, True):
         zones = [z for z in tail.zones if (z[0] in web_buckets) is apart]
         own = [v for v in tail.bucket_versions if (v.bucket_id in web_buckets) is apart]
-        for part in _parts(zones):
+        for part, versions in zip_longest(
+            _parts(zones), _version_parts(own), fillvalue=()
+        ):
             yield Payload(
-                seen={}, document=document, next_ids=next_ids, buckets=own, zones=part
+                seen={},
+                document=document,
+                next_ids=next_ids,
+                buckets=list(versions),
+                zones=list(part),
             )
-            own = []
-        if own:
-            yield Payload(
-                seen={}, document=document, next_ids=next_ids, buckets=own, zones=[]
-            )
+
+
+def _version_parts(versions: list[BucketVersion]) -> Iterator[list[BucketVersion]]:
+    part: list[BucketVersion] = []
+    part_bytes = 0
+    for version in versions:
+        names = (version.name, version.type, version.client, version.hostname)
+        cost = len(version.data) + sum(len(name.encode()) for name in names)
+        if part and part_bytes + cost > RECORD_BUCKET_BYTES_MAX:
+            yield part
+            part, part_bytes = [], 0
+        part.append(version)
+        part_bytes += cost
+    if part:
+        yield part
 
 
 def _parts(
@@ -81,7 +107,7 @@ def _parts(
                 RECORD_EVENTS_MAX - events,
                 RECORD_TEXT_BYTES_MAX - text_bytes,
             )
-            if rows == 0 and part:
+            if part and (rows == 0 or len(part) == ZONES_MAX):
                 yield part
                 part, events, text_bytes = [], 0, 0
                 continue

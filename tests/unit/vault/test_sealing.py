@@ -207,3 +207,23 @@ async def test_buckets_do_not_pile_up_in_the_journal(vault: Vault) -> None:
     assert vault.facts().records >= 1
     assert vault.facts().journal_bytes <= SEAL_BYTES + 64 * 1024
     assert len(vault.buckets()) == 13
+
+
+async def test_many_buckets_at_once_fit_into_records(vault: Vault) -> None:
+    """More bucket data than a record takes goes into several."""
+    generator = random.Random(4)
+    made = await asyncio.gather(
+        *(
+            vault.create_bucket(
+                f"bucket-{at}",
+                type="web.tab.current" if at % 2 else "t",
+                data=b'{"x":"%s"}' % generator.randbytes(30_000).hex().encode(),
+            )
+            for at in range(80)
+        )
+    )
+    assert all(made)
+    before = contents(vault)
+    await vault.seal_now()
+    assert vault.facts().journal_rows == 0
+    assert contents(vault) == before
