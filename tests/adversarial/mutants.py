@@ -51,8 +51,15 @@ class Edit:
     """One replacement; `old` stands in the module exactly once."""
 
     module: str
+    """By its name; another file by its path below the folder of both packages."""
     old: str
     new: str
+
+    @property
+    def path(self) -> Path:
+        if self.module.endswith(".sql"):
+            return Path(self.module)
+        return Path(*self.module.split(".")).with_suffix(".py")
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,10 @@ def mutant(attack: str, name: str, test: str, *edits: tuple[str, str, str]) -> M
 
 COMMITTING: Final = "awvault.crypto.committing"
 ENVELOPE: Final = "awvault.crypto.envelope"
+LOGS: Final = "awserver.storage.sqlite.logs"
+LOGS_SQL: Final = "awserver/storage/sqlite/migrations/0001_logs.sql"
+COMPRESS: Final = "awvault.columns.compress"
+PAYLOAD: Final = "awvault.columns.payload"
 HASHING: Final = "awvault.crypto.hashing"
 HEDGE: Final = "awvault.crypto.hedge"
 KEYS: Final = "awvault.crypto.keys"
@@ -927,6 +938,85 @@ MUTANTS: Final = (
         "test_t50_inputs.py::derives_with",
         (PASSPHRASE, "memory_cost=profile.memory_kib,", "memory_cost=64,"),
     ),
+    # -- T32: nothing that is stored changes
+    mutant(
+        "T32",
+        "records may be updated",
+        "test_t32_immutable.py::no_statement_changes",
+        (
+            LOGS_SQL,
+            "BEFORE UPDATE ON records BEGIN",
+            "BEFORE UPDATE ON records WHEN 0 BEGIN",
+        ),
+    ),
+    mutant(
+        "T32",
+        "documents may be deleted",
+        "test_t32_immutable.py::no_statement_changes",
+        (
+            LOGS_SQL,
+            "BEFORE DELETE ON documents BEGIN",
+            "BEFORE DELETE ON documents WHEN 0 BEGIN",
+        ),
+    ),
+    mutant(
+        "T32",
+        "rowids may be replaced",
+        "test_t32_immutable.py::no_statement_changes",
+        (
+            LOGS_SQL,
+            ") OR EXISTS (SELECT 1 FROM bodies WHERE rowid = NEW.rowid) BEGIN",
+            ") BEGIN",
+        ),
+    ),
+    mutant(
+        "T32",
+        "other bytes at a seq are taken for the same",
+        "test_t32_immutable.py::an_overwrite or fifty_appends_at_one_seq",
+        (
+            LOGS,
+            "        if found != (record.header_bytes, record.signature):",
+            "        if False:",
+        ),
+    ),
+    # -- T34: nonsense in a good seal
+    mutant(
+        "T34",
+        "decompressed without a bound",
+        "test_t34_payload.py::a_bomb_of_zeros",
+        (
+            COMPRESS,
+            "decompressor.decompress(frame, max_length=raw_bytes + 1)",
+            "decompressor.decompress(frame)",
+        ),
+    ),
+    mutant(
+        "T34",
+        "any size may be declared",
+        "test_t34_payload.py::a_bomb_of_zeros",
+        (COMPRESS, "    if raw_bytes > RAW_BYTES_MAX:", "    if False:"),
+    ),
+    mutant(
+        "T34",
+        "any number of zones",
+        "test_t34_payload.py::more_than_there_may_be",
+        (
+            PAYLOAD,
+            "zones: Annotated[list[_Zone], Meta(max_length=ZONES_MAX)]",
+            "zones: list[_Zone]",
+        ),
+        (PAYLOAD, "    if len(encoded) > HEADER_BYTES_MAX:", "    if False:"),
+    ),
+    mutant(
+        "T34",
+        "errors of the decoder let through",
+        "test_t34_payload.py::more_than_there_may_be or random_bytes",
+        (
+            PAYLOAD,
+            "    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:",
+            "    except RecursionError as error:",
+        ),
+    ),
 )
 
 
@@ -941,7 +1031,7 @@ def make_tree(edits: tuple[Edit, ...], tree: Path) -> None:
             tree / package,
         )
     for edit in edits:
-        path = tree.joinpath(*edit.module.split(".")).with_suffix(".py")
+        path = tree / edit.path
         source = path.read_text("utf-8")
         count = source.count(edit.old)
         if count != 1:
@@ -949,7 +1039,8 @@ def make_tree(edits: tuple[Edit, ...], tree: Path) -> None:
                 f"{edit.module} holds {count} times, must hold once: {edit.old!r}"
             )
         path.write_text(source.replace(edit.old, edit.new), "utf-8")
-    (tree / "mutated").write_text(" ".join({edit.module for edit in edits}))
+    modules = {edit.module for edit in edits if not edit.module.endswith(".sql")}
+    (tree / "mutated").write_text(" ".join(modules))
     (tree / "mutant_proof.py").write_text(_PROOF)
 
 
