@@ -174,6 +174,7 @@ class Journal:
         self._tails: dict[int, _BucketTail] = {}
         self._written: dict[int, float] = {}
         self._sizes: dict[int, int] = {}
+        self._raw_sizes: dict[int, int] = {}
         self._sealing: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
@@ -189,7 +190,7 @@ class Journal:
     def put_bucket(self, jid: int, version: BucketVersion, *, size: int) -> None:
         """Hold a bucket version."""
         self.bucket_versions[jid] = version
-        self._account(jid, events=0, size=size)
+        self._account(jid, events=0, size=size, raw_size=size)
 
     def put_event(self, jid: int, row: EventRow, *, size: int, now: float) -> None:
         """Hold a single event, or replace the open one of that row."""
@@ -198,22 +199,24 @@ class Journal:
         tail.singles[jid] = row
         tail.table = None
         self._written[jid] = now
-        self._account(jid, events=events, size=size)
+        self._account(jid, events=events, size=size, raw_size=size)
 
     def put_tables(
         self, jid: int, tables: Iterable[tuple[int, EventTable]], *, size: int
     ) -> None:
         """Hold the events of one request."""
-        events = 0
+        events = raw_size = 0
         for bucket_id, table in tables:
             self._tails.setdefault(bucket_id, _BucketTail()).bulks[jid] = table
             events += len(table)
-        self._account(jid, events=events, size=size)
+            raw_size += table.nbytes
+        self._account(jid, events=events, size=size, raw_size=raw_size)
 
-    def _account(self, jid: int, *, events: int, size: int) -> None:
+    def _account(self, jid: int, *, events: int, size: int, raw_size: int) -> None:
         self.events += events
         self.bytes += size - self._sizes.get(jid, 0)
         self._sizes[jid] = size
+        self._raw_sizes[jid] = raw_size
         self.next_jid = max(self.next_jid, jid + 1)
 
     def tables(self, bucket_id: int) -> list[EventTable]:
@@ -256,6 +259,20 @@ class Journal:
         }
         return frozenset(self._sizes) - still_open
 
+    def first_of(self, jids: frozenset[int], *, raw_bytes_max: int) -> frozenset[int]:
+        """Return the oldest of these rows, of that many bytes before compression.
+
+        At least one, if there are any.
+        """
+        chosen: list[int] = []
+        raw_bytes = 0
+        for jid in sorted(jids):
+            raw_bytes += self._raw_sizes[jid]
+            if chosen and raw_bytes > raw_bytes_max:
+                break
+            chosen.append(jid)
+        return frozenset(chosen)
+
     def oldest_start(self, open_jids: Iterable[int]) -> int | None:
         """Return the earliest start among events that are not open, in us."""
         skip = set(open_jids)
@@ -294,6 +311,7 @@ class Journal:
             return
         for jid in jids:
             self.bytes -= self._sizes.pop(jid)
+            del self._raw_sizes[jid]
             self._written.pop(jid, None)
             self.bucket_versions.pop(jid, None)
         for bucket_id in list(self._tails):

@@ -49,6 +49,10 @@ SEAL_AGE_US: Final = 24 * 3600 * 1_000_000
 SEAL_AGE_PAUSE_SECONDS: Final = 3600.0
 """At most one record in this time is sealed for age alone."""
 
+SEAL_RAW_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Journal rows of one transaction, before compression. A larger journal takes
+several, each within what the log store appends at once."""
+
 SEAL_DELAY_SECONDS: Final = 2.0
 """How long a seal waits for more, so that a bulk load fills its records."""
 
@@ -121,9 +125,21 @@ class Sealer:
 
         A caller that is cancelled leaves the seal to end by itself.
         """
-        return await asyncio.shield(asyncio.create_task(self._seal_once()))
+        return await asyncio.shield(asyncio.create_task(self._seal_all()))
 
-    async def _seal_once(self) -> int:
+    async def _seal_all(self) -> int:
+        records = 0
+        more = True
+        while more:
+            made, more = await self._seal_once()
+            records += made
+        return records
+
+    async def _seal_once(self) -> tuple[int, bool]:
+        """Seal what one transaction takes.
+
+        Return the number of records made, and whether there is more to seal.
+        """
         async with self._lock:
             await self._durable.settle()
             # What is not yet on disk must not be deleted from it.
@@ -134,9 +150,10 @@ class Sealer:
                 raise VaultDamagedError(
                     f"this client's log is damaged, nothing can follow it: {stopped}"
                 )
-            jids = state.journal.closed(_open_jids(state), time.monotonic())
-            if not jids:
-                return 0
+            closed = state.journal.closed(_open_jids(state), time.monotonic())
+            if not closed:
+                return 0, False
+            jids = state.journal.first_of(closed, raw_bytes_max=SEAL_RAW_BYTES_MAX)
             tail = state.journal.begin_seal(jids)
             stored = False
             try:
@@ -146,7 +163,7 @@ class Sealer:
                 )
                 if not self._durable.is_current(state):
                     state.journal.end_seal(sealed=False)
-                    return 0  # a write failed meanwhile; the schedule comes back
+                    return 0, False  # a write failed meanwhile; the schedule comes back
                 await self._durable.write(partial(self._store_all, records, jids))
                 stored = True
                 self._step("stored")
@@ -157,7 +174,7 @@ class Sealer:
                 raise
             state.journal.end_seal(sealed=True)
             self._apply(state, records)
-            return len(records)
+            return len(records), len(jids) < len(closed)
 
     def _divide(self, state: State, tail: Tail) -> Iterator[Payload]:
         return divide(

@@ -118,6 +118,20 @@ def _parts(
         yield part
 
 
+def split(
+    table: EventTable, *, rows_max: int, text_bytes_max: int
+) -> Iterator[EventTable]:
+    """Yield a table in parts, in order; a part has at least one row."""
+    at = 0
+    while at < len(table):
+        rows = max(_fitting(table, at, rows_max, text_bytes_max)[0], 1)
+        if rows == len(table):
+            yield table
+        else:
+            yield table.take(np.arange(at, at + rows)).compacted()
+        at += rows
+
+
 def _fitting(
     table: EventTable, at: int, rows_max: int, bytes_max: int
 ) -> tuple[int, int]:
