@@ -187,6 +187,11 @@ def _problems(facts: "Facts") -> list[str]:
         f"a log is damaged and shown up to there: {reason}; run awvault verify"
         for reason in facts.stopped_logs
     ]
+    if facts.unreadable_records:
+        problems.append(
+            f"{facts.unreadable_records} records were sealed by a faulty client and"
+            " cannot be read: run awvault verify"
+        )
     if facts.damaged_journal_rows:
         problems.append(
             f"{facts.damaged_journal_rows} journal rows do not open: run awvault verify"

@@ -19,6 +19,7 @@ from awvault.columns.payload import (
     BUCKET_VERSIONS_MAX,
     ROWS_MAX,
     BucketVersion,
+    NextIds,
     Payload,
 )
 from awvault.columns.table import EventTable
@@ -43,6 +44,11 @@ COUNTER_MASK: Final = (1 << COUNTER_BITS) - 1
 
 ACTIVITY_PREFIX: Final = "activity_"
 """Buckets of the activity API, whose events keep the time they were stored."""
+
+
+_NOTHING: Final = IndexRow(
+    zones=[], revisions=[], buckets=[], next_ids=NextIds(next_event=1, next_bucket=1)
+)
 
 
 @dataclass(slots=True)
@@ -74,6 +80,8 @@ class State:
     index: ZoneIndex = field(default_factory=ZoneIndex)
     overlay: Overlay = field(default_factory=Overlay)
     versions: dict[int, BucketVersion] = field(default_factory=dict)
+    writers: dict[int, int] = field(default_factory=dict)
+    """The number of the client that wrote each of `versions`."""
     buckets: dict[str, BucketState] = field(default_factory=dict)
     head: Head | None = None
     next_event: int = 1
@@ -85,6 +93,8 @@ class State:
 
     What comes before that place is shown, what comes after is not.
     """
+    unreadable_records: list[Head] = field(default_factory=list)
+    """Records that a faulty client sealed; the others of their logs are shown."""
 
     def take_event_ids(self, count: int) -> int:
         """Return the first of `count` new event ids."""
@@ -103,12 +113,18 @@ class State:
         self.next_event = max(self.next_event, next_event)
         self.next_bucket = max(self.next_bucket, next_bucket)
 
-    def see_bucket(self, version: BucketVersion) -> None:
-        """Take a bucket version, if it is newer than the one known."""
+    def see_bucket(self, version: BucketVersion, writer: int) -> None:
+        """Take a bucket version that client number `writer` wrote.
+
+        The highest (revision, writer) counts, in whatever order they come.
+        """
         known = self.versions.get(version.bucket_id)
-        if known is not None and version.revision <= known.revision:
-            return
+        if known is not None:
+            newest = (known.revision, self.writers[version.bucket_id])
+            if (version.revision, writer) <= newest:
+                return
         self.versions[version.bucket_id] = version
+        self.writers[version.bucket_id] = writer
         if version.bucket_id >> COUNTER_BITS == self.client_number:
             self.see_ids(next_bucket=(version.bucket_id & COUNTER_MASK) + 1)
 
@@ -215,8 +231,9 @@ class Loader:
                 state.see_ids(next_event=(event_id & COUNTER_MASK) + 1)
         for event_id, revision in state.journal.revised():
             state.overlay.add(event_id, revision, mine)
-        # Rows that do not open may hold ids that were given.
-        state.see_ids(next_event=state.next_event + len(state.damaged_rows) * ROWS_MAX)
+        # What does not open may hold ids that were given.
+        closed = len(state.damaged_rows) + len(state.unreadable_records)
+        state.see_ids(next_event=state.next_event + closed * ROWS_MAX)
         state.name_buckets()
         return state
 
@@ -236,9 +253,15 @@ class Loader:
             ):
                 self._check_place(client_id, head, record)
                 head = Head(seq=record.header.seq, hash=record.hash)
-                row = self._index_row(tx, client_id, head, sealed_rows)
+                try:
+                    row = self._index_row(tx, client_id, head, sealed_rows)
+                except PayloadError:
+                    # Sealed by its client, and wrong inside: not who stored it
+                    # is at fault, and the log goes on.
+                    state.unreadable_records.append(head)
+                    row = _NOTHING
                 self._take_record(state, client_id, number, head, row)
-        except (IntegrityError, PayloadError, StorageCorruptError) as error:
+        except (IntegrityError, StorageCorruptError) as error:
             log.error("log is damaged, it is shown up to there")  # noqa: TRY400
             log.debug("reason", exc_info=error)
             state.stopped_logs[client_id] = str(error)
@@ -279,7 +302,7 @@ class Loader:
         for event_id, revision in row.revisions:
             state.overlay.add(event_id, revision, number)
         for version in row.buckets:
-            state.see_bucket(version)
+            state.see_bucket(version, number)
         if number == self._keys.client_number:
             state.see_ids(
                 next_event=row.next_ids.next_event,
@@ -317,7 +340,7 @@ class Loader:
             return
         if isinstance(held, BucketVersion):
             state.journal.put_bucket(row.jid, held, size=size)
-            state.see_bucket(held)
+            state.see_bucket(held, self._keys.client_number)
         elif isinstance(held, EventRow):
             state.journal.put_event(row.jid, held, size=size, now=time.monotonic())
         else:

@@ -51,7 +51,7 @@ from awvault.incoming import (
 )
 from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
 from awvault.sealer import Sealer
-from awvault.sealing import Random, Step
+from awvault.sealing import Random, Step, split
 from awvault.state import BucketState, Loader, RecordReader, State
 from awvault.unlocked import Unlocked
 from awvault.view import BucketView, Order, event_row, read_view, row_at
@@ -60,6 +60,9 @@ log = logging.getLogger(__name__)
 
 BULK_ROW_EVENTS_MAX: Final = 8_192
 """Events of one journal row; a larger request takes several, in one commit."""
+
+BULK_ROW_TEXT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Distinct data of one journal row, so that any request's rows can be encoded."""
 
 BUCKETS_MAX: Final = 4_096
 """Buckets that can be seen at one time; hidden ones do not count."""
@@ -93,6 +96,8 @@ class Facts:
     journal_events: int
     journal_bytes: int
     damaged_journal_rows: int
+    unreadable_records: int
+    """Records that a faulty client sealed, and nobody can read."""
     stopped_logs: Sequence[str]
     """Of each log that is damaged, what is wrong; it is shown up to there."""
 
@@ -309,7 +314,7 @@ class Vault:
         )
 
     async def _write_bucket(self, state: State, version: BucketVersion) -> None:
-        state.see_bucket(version)
+        state.see_bucket(version, self._keys.client_number)
         jid = state.journal.take_jid()
         row = self._seal_row(jid, encode_bucket(version))
         state.journal.put_bucket(jid, version, size=len(row.sealed))
@@ -348,15 +353,7 @@ class Vault:
             table = self._new_table(bucket, rows, texts)
             first = int(table.id[0])
             ids = range(first, first + count)
-            sealed_rows = [
-                self._journal_table(
-                    bucket,
-                    table.take(np.arange(at, min(at + BULK_ROW_EVENTS_MAX, count)))
-                    if count > BULK_ROW_EVENTS_MAX
-                    else table,
-                )
-                for at in range(0, count, BULK_ROW_EVENTS_MAX)
-            ]
+            sealed_rows = self._journal_table(bucket, table)
         bucket.forget_last()
         await self._write(sealed_rows)
         await self._sealer.after_write()
@@ -542,13 +539,23 @@ class Vault:
 
     def _journal_table(
         self, bucket: BucketState, table: EventTable
-    ) -> tables.SealedJournalRow:
+    ) -> list[tables.SealedJournalRow]:
+        parts = split(
+            table,
+            rows_max=BULK_ROW_EVENTS_MAX,
+            text_bytes_max=BULK_ROW_TEXT_BYTES_MAX,
+        )
+        rows = [[(bucket.version.bucket_id, part)] for part in parts]
+        # All of them before any is shown: if one cannot be encoded, none is there.
+        plaintexts = [encode_tables(zones) for zones in rows]
         journal = self._durable.current.journal
-        jid = journal.take_jid()
-        zones = [(bucket.version.bucket_id, table)]
-        sealed = self._seal_row(jid, encode_tables(zones))
-        journal.put_tables(jid, zones, size=len(sealed.sealed))
-        return sealed
+        sealed_rows = []
+        for zones, plaintext in zip(rows, plaintexts, strict=True):
+            jid = journal.take_jid()
+            sealed = self._seal_row(jid, plaintext)
+            journal.put_tables(jid, zones, size=len(sealed.sealed))
+            sealed_rows.append(sealed)
+        return sealed_rows
 
     async def _write(self, rows: Sequence[tables.SealedJournalRow]) -> None:
         def work(tx: Transaction) -> None:
@@ -692,6 +699,7 @@ class Vault:
             journal_events=state.journal.events,
             journal_bytes=state.journal.bytes,
             damaged_journal_rows=len(state.damaged_rows),
+            unreadable_records=len(state.unreadable_records),
             stopped_logs=list(state.stopped_logs.values()),
         )
 

@@ -6,7 +6,7 @@ it failed; all the others are still looked at.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,7 @@ from awvault.columns.compress import unpack
 from awvault.columns.payload import BucketVersion, Payload, decode_payload
 from awvault.columns.zones import index_row_of
 from awvault.crypto.padding import unpad
-from awvault.errors import Error, IntegrityError, PayloadError
+from awvault.errors import BodyMissingError, Error, IntegrityError, PayloadError
 from awvault.journal import EventRow
 from awvault.protocol.account import VerifiedAccount, verify_documents
 from awvault.protocol.log import VerifiedLog
@@ -164,16 +164,16 @@ class _Verifying:
         index: dict[tuple[ClientId, Seq], bytes],
     ) -> None:
         """Check one log up to `head`, and take its rows out of `index`."""
-        entry = self._keys.clients[client]
-        log = VerifiedLog(
-            account_id=self._keys.account_id,
-            client_id=client,
-            client_public=entry.public,
-            ring=self._keys.ring,
-            final=entry.final,
+        log = (
+            VerifiedLog(
+                account_id=self._keys.account_id,
+                client_id=client,
+                client_public=self._keys.clients[client].public,
+                ring=self._keys.ring,
+            )
+            if account is None
+            else VerifiedLog.of(account, client, self._keys.ring)
         )
-        erased = [] if account is None else account.document.erased
-        ranges = [(e.from_seq, e.to_seq) for e in erased if e.client_id == client]
         while log.next_seq <= head.seq:
             try:
                 page = await self._store.read(
@@ -186,7 +186,7 @@ class _Verifying:
                 if not page:
                     self._tally.found(_place(client, log.next_seq), "is missing")
                     break
-                await asyncio.to_thread(self._check_page, log, page, ranges, index)
+                await asyncio.to_thread(self._check_page, log, page, index)
             except (IntegrityError, StorageCorruptError) as error:
                 # The log stops here: what follows can no longer be believed.
                 self._tally.found(_place(client, log.next_seq), error)
@@ -205,18 +205,21 @@ class _Verifying:
         self,
         log: VerifiedLog,
         page: list[SealedRecord],
-        erased: Sequence[tuple[int, int]],
         index: dict[tuple[ClientId, Seq], bytes],
     ) -> None:
         for record in page:
             seq = record.header.seq
             place = _place(log.client_id, seq)
-            padded = log.accept(record)
+            try:
+                padded = log.accept(record)
+            except BodyMissingError as error:
+                # The chain does not hold the body, so the log goes on behind it.
+                self._tally.found(place, error)
+                log.accept_header(record)
+                padded = None
             self._tally.records += 1
             sealed = index.pop((log.client_id, seq), None)
             if padded is None:
-                if not any(first <= seq <= last for first, last in erased):
-                    self._tally.found(place, "its body is missing")
                 continue
             try:
                 payload = decode_payload(unpack(unpad(padded)))

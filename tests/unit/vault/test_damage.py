@@ -2,14 +2,19 @@
 
 import contextlib
 import logging
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+import zstandard as zstd
 
 from awserver.errors import ServerError
+from awserver.records import Seq
+from awvault.crypto.envelope import seal_record
+from awvault.crypto.padding import FLOOR_LOCAL_BYTES, pad
 from awvault.errors import Error, IntegrityError
 from awvault.testing import open_vault
 from tests.helpers.vaults import (
@@ -337,3 +342,50 @@ async def test_a_record_put_over_another_while_open_is_not_read(tmp_path: Path) 
 
         with pytest.raises(IntegrityError, match="another record lies where record 1"):
             read(vault)
+
+
+POISON = {
+    "random bytes": b"\x93" * 700,
+    "a payload of a newer version": b"\x09" + bytes(64),
+    "a frame that grows beyond its limit": zstd.compress(bytes(64 * 1024 * 1024)),
+}
+
+
+@pytest.mark.parametrize("what", POISON)
+async def test_t34_a_record_that_is_wrong_inside_is_passed_over(
+    tmp_path: Path, what: str
+) -> None:
+    """Its own client sealed it, so the log goes on, and new records follow it."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        await insert(vault, (0, 1, A), (5, 1, B))
+        assert await vault.seal_now() == 1
+        heads = await vault.store.heads(vault.keys.account_id)
+        head = heads[vault.keys.client_id]
+        content = POISON[what]
+        if what.startswith("a frame"):
+            content = b"\x01" + (16 * 1024 * 1024).to_bytes(4, "little") + content
+        record = seal_record(
+            vault.keys.epoch_key,
+            vault.keys.client_key,
+            account_id=vault.keys.account_id,
+            client_id=vault.keys.client_id,
+            epoch=0,
+            seq=Seq(head.seq + 1),
+            prev=head.hash,
+            plaintext=pad(content, floor=FLOOR_LOCAL_BYTES),
+            random=secrets.token_bytes,
+        )
+        await vault.store.append(vault.keys.account_id, [record])
+
+    async with await open_vault(path) as vault:
+        assert vault.facts().unreadable_records == 1
+        assert vault.facts().stopped_logs == []
+        await insert(vault, (100, 1, A), (105, 1, B))
+        assert await vault.seal_now() == 1
+        shown = read(vault)
+    async with await open_vault(path) as vault:
+        assert vault.facts().unreadable_records == 1
+        assert read(vault) == shown
+        assert [at.start for at in shown] == [0, 5, 100, 105]
