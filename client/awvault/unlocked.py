@@ -145,6 +145,12 @@ class Unlocked:
                 f"journal row {row.jid} names start {row.boot}, which is not in"
                 " the database"
             )
+        if row.jid < 0 or row.write < 0:
+            # No vault gives such numbers, and no context has a place for them.
+            raise SealError(
+                f"journal row {row.jid} has write number {row.write}: both are counted"
+                " from 0 upwards"
+            )
         context = self._row_context(row.jid, row.write)
         return decode_row(open_row(self.boot_key(boot_random), context, row.sealed))
 

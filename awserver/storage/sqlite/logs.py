@@ -200,20 +200,23 @@ class SqliteLogStore(LogStore):
     def _head_within(
         tx: Transaction, account: AccountId, client: ClientId
     ) -> tuple[Head, int] | None:
-        """Return a log's head and the epoch of its newest record."""
+        """Return a log's head and the epoch of its newest record.
+
+        From the record itself: what follows names its hash for ever, so a copy
+        of it in another column, which a disk may alter, is not good enough.
+        """
         found = tx.execute(
-            "SELECT seq, hash, header FROM records"
+            "SELECT seq, header, signature FROM records"
             " WHERE account_id = ? AND client_id = ? ORDER BY seq DESC LIMIT 1",
             (account, client),
         ).fetchone()
         if found is None:
             return None
-        seq, record_hash, header_bytes = found
-        try:
-            header = Header.decode(header_bytes)
-        except MalformedRecordError as error:
-            raise _damaged(error) from error
-        return Head(seq=Seq(seq), hash=RecordHash(record_hash)), header.epoch
+        seq, header_bytes, signature = found
+        record = _stored(tx, header_bytes, signature, None, bodies=False)
+        if record.header.seq != seq:
+            raise _damaged(f"record {record.header.seq} lies where record {seq} was")
+        return Head(seq=Seq(seq), hash=record.hash), record.header.epoch
 
     # -- reading -------------------------------------------------------------
 
