@@ -263,6 +263,34 @@ def test_text_that_is_no_object_is_found_among_others(text: bytes) -> None:
         assert not jsontext.are_objects(texts)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":"' + b"[" * 1000 + b'"}',
+        b'{"a":"\\"' + b"{" * 1000 + b'\\\\","b":[' + b"[]," * 999 + b"[]]}",
+        b'{"' + b"[" * 65 + b'":{"\\ud83d":[' + b"{}," * 999 + b"{}]}}",
+        nested(64),
+    ],
+    ids=["in a string", "escaped quotes", "in a name", "64 deep"],
+)
+def test_only_brackets_that_are_open_at_once_make_depth(text: bytes) -> None:
+    """However many there are side by side, or inside strings."""
+    assert jsontext.are_objects([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":"' + b"]" * 1000 + b'","b":' + b"[" * 64 + b"]" * 64 + b"}",
+        b'{"a":"\\"' + b"]" * 1000 + b'","b":' + b"[" * 64 + b"]" * 64 + b"}",
+    ],
+    ids=["closed in a string", "behind an escaped quote"],
+)
+def test_brackets_inside_strings_do_not_hide_depth(text: bytes) -> None:
+    """What looks like a closing bracket in a string closes nothing."""
+    assert not jsontext.are_objects([text])
+
+
 def test_texts_that_are_objects_only_together_are_none() -> None:
     """Each text is read by itself."""
     assert not jsontext.are_objects([b'{},{"a":[1', b"{}]}"])
