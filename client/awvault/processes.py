@@ -10,6 +10,8 @@ is worth nothing without the lock, and the next holder replaces it.
 import contextlib
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,8 +127,7 @@ class DataDirectory:
         or somebody, is alive.
         """
         try:
-            with self.control_file.open("rb") as file:
-                raw = file.read(CONTROL_BYTES_MAX + 1)
+            raw = self._read_control_file()
             control = msgspec.json.decode(raw, type=_ControlFile)
             token = None if control.token is None else ControlToken(control.token)
         except (OSError, ValueError):
@@ -135,6 +136,28 @@ class DataDirectory:
         return Holder(
             pid=control.pid, started=control.started, port=control.port, token=token
         )
+
+    def _read_control_file(self) -> bytes:
+        """Return the content of control.json; raises `PermissionError`.
+
+        What is sent to the holder is plaintext, so a file that somebody else
+        could have put there, or changed, is not believed.
+        """
+        descriptor = os.open(
+            self.control_file,
+            os.O_RDONLY
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_NONBLOCK", 0)
+            | getattr(os, "O_CLOEXEC", 0),
+        )
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if sys.platform != "win32" and (
+                status.st_uid not in {os.geteuid(), self.path.stat().st_uid}
+                or stat.S_IMODE(status.st_mode) & 0o022
+            ):
+                raise PermissionError(f'"{self.control_file}" is open to others')
+            return file.read(CONTROL_BYTES_MAX + 1)
 
     @contextlib.contextmanager
     def acquire(self) -> Iterator["HeldDirectory"]:

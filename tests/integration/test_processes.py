@@ -120,6 +120,23 @@ def test_a_control_file_that_is_none_counts_as_none(
         assert json.loads(directory.control_file.read_bytes())["pid"] == os.getpid()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_a_control_file_that_others_could_have_written_counts_as_none(
+    tmp_path: Path,
+) -> None:
+    """What is sent to the holder is plaintext: nobody else says where it goes."""
+    directory = DataDirectory(tmp_path)
+    with directory.acquire():
+        assert directory.holder() is not None
+        directory.control_file.chmod(0o622)
+        assert directory.holder() is None
+        directory.control_file.chmod(0o600)
+
+        aside = directory.control_file.rename(tmp_path / "aside")
+        directory.control_file.symlink_to(aside)
+        assert directory.holder() is None
+
+
 def test_a_leftover_of_a_killed_writer_is_no_obstacle(tmp_path: Path) -> None:
     """The file written aside is made anew."""
     directory = DataDirectory(tmp_path)
