@@ -227,3 +227,52 @@ async def test_many_buckets_at_once_fit_into_records(vault: Vault) -> None:
     await vault.seal_now()
     assert vault.facts().journal_rows == 0
     assert contents(vault) == before
+
+
+@pytest.mark.parametrize(
+    ("events", "chars"), [(9_000, 2_000), (90, 200_000), (3, 262_000)]
+)
+async def test_large_data_in_one_request(
+    tmp_path: Path, events: int, chars: int
+) -> None:
+    """Events of any allowed size are taken by thousands, and sealed."""
+    digits = random.Random(6).randbytes(chars).hex().encode()
+    texts = [b'{"n":%d,"x":"%s"}' % (at, digits[at:][:chars]) for at in range(events)]
+    async with await open_vault(tmp_path / "v") as vault:
+        await bucket(vault)
+        numbers = await vault.insert_rows(
+            "b",
+            NewRows(
+                starts=[us(at) for at in range(events)],
+                durations=[0] * events,
+                texts=texts,
+            ),
+        )
+        assert vault.count("b") == events
+    async with await open_vault(tmp_path / "v") as vault:
+        await vault.seal_now()
+        assert vault.facts().journal_events == 0
+        table = vault.read("b", order="oldest")
+        assert table.id.tolist() == list(numbers)
+        assert [table.texts[at] for at in table.data.tolist()] == texts
+
+
+async def test_a_journal_of_any_size_is_sealed(vault: Vault) -> None:
+    """More than one transaction takes goes into several, nothing left behind."""
+    generator = random.Random(8)
+
+    async def one(name: str) -> None:
+        text = generator.randbytes(100_000).hex().encode()
+        await insert(
+            vault,
+            *((at, 0, b'{"n":%d,"x":"%s"}' % (at, text[at:])) for at in range(60)),
+            name=name,
+        )
+
+    for name in "cdef":
+        await bucket(vault, name)
+    await asyncio.gather(*(one(name) for name in "bcdef"))
+    before = {name: vault.count(name) for name in vault.buckets()}
+    await vault.seal_now()
+    assert vault.facts().journal_events == 0
+    assert {name: vault.count(name) for name in vault.buckets()} == before
