@@ -94,9 +94,16 @@ class ZoneIndex:
 
     def id_max(self, client_number: int) -> int:
         """Return the largest event id of a client that any zone names, or -1."""
-        zones = self._zones[: self._used]
+        return self._max("id_max", client_number)
+
+    def bucket_max(self, client_number: int) -> int:
+        """Return the largest bucket number of a client that has a zone, or -1."""
+        return self._max("bucket", client_number)
+
+    def _max(self, column: str, client_number: int) -> int:
+        values = self._zones[column][: self._used]
         low, high = client_number << 40, (client_number + 1) << 40
-        mine = zones["id_max"][(zones["id_max"] >= low) & (zones["id_max"] < high)]
+        mine = values[(values >= low) & (values < high)]
         return int(mine.max()) if len(mine) else -1
 
 

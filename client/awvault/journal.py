@@ -342,6 +342,10 @@ class Journal:
                     strict=True,
                 )
 
+    def bucket_ids(self) -> Iterator[int]:
+        """Yield the number of every bucket that has events here."""
+        yield from self._tails
+
     def ids(self) -> Iterator[int]:
         """Yield every event id that a row names."""
         for tail in self._tails.values():

@@ -231,9 +231,17 @@ class Loader:
                 state.see_ids(next_event=(event_id & COUNTER_MASK) + 1)
         for event_id, revision in state.journal.revised():
             state.overlay.add(event_id, revision, mine)
+        # A bucket whose own row is gone still has its events: its number must not
+        # be given to another, which would show them as its own.
+        for bucket_id in (*state.journal.bucket_ids(), state.index.bucket_max(mine)):
+            if bucket_id >> COUNTER_BITS == mine:
+                state.see_ids(next_bucket=(bucket_id & COUNTER_MASK) + 1)
         # What does not open may hold ids that were given.
         closed = len(state.damaged_rows) + len(state.unreadable_records)
-        state.see_ids(next_event=state.next_event + closed * ROWS_MAX)
+        state.see_ids(
+            next_event=state.next_event + closed * ROWS_MAX,
+            next_bucket=state.next_bucket + closed * BUCKET_VERSIONS_MAX,
+        )
         state.name_buckets()
         return state
 

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from awvault.testing import open_vault
-from tests.helpers.vaults import A, B, bucket, contents, insert
+from tests.helpers.vaults import A, B, bucket, contents, insert, read
 
 
 def alter(directory: Path, statement: str) -> None:
@@ -61,3 +61,30 @@ async def test_a_record_follows_the_one_before_and_not_a_copy_of_its_hash(
     async with await open_vault(tmp_path) as vault:
         assert contents(vault) == before
         assert vault.facts().records == 2
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["journal", "record"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM journal WHERE jid = 1",
+        "UPDATE journal SET sealed = zeroblob(length(sealed)) WHERE jid = 1",
+    ],
+    ids=["gone", "damaged"],
+)
+async def test_the_events_of_a_lost_bucket_are_not_shown_in_another(
+    tmp_path: Path, statement: str, sealed: bool
+) -> None:
+    """A bucket that is made later gets a number of its own."""
+    async with await open_vault(tmp_path) as vault:
+        await bucket(vault, "windows")
+        await insert(vault, (0, 1, A), (1, 1, B), name="windows")
+    alter(tmp_path, statement)
+
+    async with await open_vault(tmp_path) as vault:
+        assert not vault.buckets()
+        if sealed:
+            assert await vault.seal_now() == 1
+    async with await open_vault(tmp_path) as vault:
+        await bucket(vault, "afk")
+        assert read(vault, "afk") == []
