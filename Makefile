@@ -107,6 +107,12 @@ wheel-test: $(VENV)/.test $(PEER_VENV)/.done ## Build the wheel and run the test
 	cd "$$tmp/src"; \
 	../venv/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
+# 5,000 kills and 3,000 random walks take most of an hour.
+.PHONY: durability
+durability: $(VENV)/.test ## Kill and break the vault thousands of times; KILLS=... WALKS=... say how often.
+	DURABILITY_KILLS=$(or $(KILLS),5000) DURABILITY_WALKS=$(or $(WALKS),3000) \
+		$(BIN)/python -m pytest -n $(JOBS) --timeout=7200 tests/durability
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)
