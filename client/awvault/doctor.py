@@ -156,7 +156,8 @@ def _passphrase_file(settings: Settings) -> Check:
     return Check(
         name=name,
         outcome="ok",
-        detail=f"{path}: it opens the vault, so this machine is not protected by it",
+        detail=f"{path}: readable by you alone; whether it opens the vault was not"
+        " tried",
     )
 
 

@@ -123,6 +123,24 @@ def test_doctor(vault: Machine) -> None:
     assert (found["outcome"], found["hint"]) == ("warn", f"chmod 700 {vault.data_dir}")
 
 
+def test_doctor_says_of_a_passphrase_what_it_looked_at(machine: Machine) -> None:
+    """It has no key, so it does not know whether the passphrase is the right one."""
+    machine.ok("init")
+    wrong = machine.home / "wrong"
+    wrong.touch(mode=0o600)
+    wrong.write_text("wrong")
+
+    (found,) = [
+        check
+        for check in machine.ok("doctor", "--json", "--passphrase-file", wrong).json()
+        if check["name"] == "passphrase file"
+    ]
+
+    assert found["outcome"] == "ok"
+    assert found["detail"].startswith(f"{wrong}: readable by you alone")
+    assert "not tried" in found["detail"]
+
+
 def test_doctor_fails_where_something_must_be_mended(vault: Machine) -> None:
     """A passphrase file that others can read is one such thing."""
     vault.generated_files[0].chmod(0o644)
