@@ -60,9 +60,12 @@ class UnsupportedSuiteError(Error):
 class WrongPassphraseError(Error):
     """The passphrase opens no slot of this vault."""
 
-    def __init__(self) -> None:
-        """Say what to look at."""
-        super().__init__("this passphrase does not open the vault")
+    def __init__(
+        self, which: str = "this passphrase", *, hint: str | None = None
+    ) -> None:
+        """Say `which` passphrase was tried, and what to do about it."""
+        super().__init__(f"{which} does not open the vault")
+        self.hint = hint
 
 
 class InvalidInputError(Error):

@@ -21,13 +21,19 @@ from awvault.gateway import create_gateway
 from awvault.gateway.holder import VaultHolder
 from awvault.gateway.server import create_runner
 from awvault.gateway.settings import GatewaySettings
-from awvault.opening import PRODUCT, Composition, open_vault
+from awvault.opening import PRODUCT, Composition, has_vault, open_found
 from awvault.operations import VaultService
-from awvault.passphrases import FoundPassphrase, describe_generated, find_passphrase
+from awvault.passphrases import (
+    FoundPassphrase,
+    Terminal,
+    describe_making,
+    find_passphrase,
+)
 from awvault.ports import bind_socket, start_listening
 from awvault.processes import DataDirectory, HeldDirectory
 from awvault.settings import Settings, prepare_data_dir
 from awvault.terminals import find_terminal
+from awvault.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +58,29 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
         prepare_data_dir(settings)
         directory = DataDirectory(settings.data_dir)
         with directory.acquire() as held:
+            terminal = find_terminal()
             found = find_passphrase(
-                settings, vault_exists=directory.has_vault(), terminal=find_terminal()
+                settings, vault_exists=has_vault(directory), terminal=terminal
             )
-            if found.generated and found.path is not None:
-                for line in describe_generated(found.path):
-                    sys.stderr.write(f"aw-server: {line}\n")
             start_listening(listener, settings.host, settings.port)
             sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-            server = _Localhost(settings, held, found, composition)
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(server.run(listener))
+            server = _Localhost(settings, held, found, terminal, composition)
+            try:
+                with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                    return runner.run(server.run(listener))
+            except _PromptInterruptedError:
+                raise KeyboardInterrupt from None
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: int, callback: Callable[[], object]
+) -> None:
+    """Call `callback` in the loop when a signal comes."""
+    try:
+        loop.add_signal_handler(number, callback)
+    except NotImplementedError:
+        # Windows' loops cannot. Python's own handler wakes them all the same.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -73,6 +91,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+class _PromptInterruptedError(Exception):
+    """A signal came while a person was asked: a KeyboardInterrupt, inside a task."""
+
+
 class _Localhost:
     """One run of localhost mode."""
 
@@ -81,11 +103,13 @@ class _Localhost:
         settings: Settings,
         held: HeldDirectory,
         found: FoundPassphrase,
+        terminal: Terminal | None,
         composition: Composition,
     ) -> None:
         self._settings = settings
         self._held = held
         self._found = found
+        self._terminal = terminal
         self._composition = composition
         self._stop = asyncio.Event()
 
@@ -93,7 +117,7 @@ class _Localhost:
         """Serve until a signal comes."""
         loop = asyncio.get_running_loop()
         for signal_number in STOP_SIGNALS:
-            loop.add_signal_handler(signal_number, self._stop.set)
+            _on_signal(loop, signal_number, self._stop.set)
         holder = VaultHolder()
         async with contextlib.AsyncExitStack() as stack:
             # What is entered first ends last: the vault outlives its users.
@@ -111,12 +135,7 @@ class _Localhost:
             await gateway.setup()
             stack.push_async_callback(gateway.cleanup)
             await web.SockSite(gateway, listener).start()
-            vault = await self._unless_stopped(
-                open_vault(
-                    self._held.directory, self._found.passphrase, self._composition
-                ),
-                holder,
-            )
+            vault = await self._unless_stopped(self._open_vault(), holder)
             if vault is None:
                 return 0
             vault_stack.push_async_callback(vault.close)
@@ -135,9 +154,26 @@ class _Localhost:
             log.info("stopping")
         return 0
 
+    async def _open_vault(self) -> Vault:
+        try:
+            return await open_found(
+                self._settings,
+                self._held.directory,
+                self._found,
+                terminal=self._terminal,
+                composition=self._composition,
+                on_make=self._tell_of_new_vault,
+            )
+        except KeyboardInterrupt:
+            raise _PromptInterruptedError from None
+
+    def _tell_of_new_vault(self) -> None:
+        for line in describe_making(self._settings, self._found):
+            sys.stderr.write(f"aw-server: {line}\n")
+
     async def _unless_stopped(
-        self, opening: Coroutine[Any, Any, Any], holder: VaultHolder
-    ) -> Any:
+        self, opening: Coroutine[Any, Any, Vault], holder: VaultHolder
+    ) -> Vault | None:
         """Return the open vault, or None if a signal came first."""
         task = asyncio.create_task(opening)
         stopped = asyncio.create_task(self._stop.wait())

@@ -21,8 +21,16 @@ from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.crypto.keys import Passphrase, Random
 from awvault.crypto.passphrase import STANDARD, Profile
-from awvault.errors import VaultDamagedError
-from awvault.passphrases import find_passphrase, read_passphrase_file
+from awvault.errors import VaultDamagedError, WrongPassphraseError
+from awvault.passphrases import (
+    PROMPT_TRIES,
+    FoundPassphrase,
+    Source,
+    Terminal,
+    ask_again,
+    find_passphrase,
+    wrong_passphrase,
+)
 from awvault.processes import DataDirectory
 from awvault.protocol.account import (
     create_account,
@@ -58,12 +66,53 @@ class Composition:
 PRODUCT: Final = Composition()
 
 
+def has_vault(directory: DataDirectory) -> bool:
+    """Tell whether there is a vault: a database that is not empty."""
+    files = (
+        directory.database,
+        directory.database.with_name(directory.database.name + "-wal"),
+    )
+    return any(file.exists() and file.stat().st_size for file in files)
+
+
+async def open_found(
+    settings: Settings,
+    directory: DataDirectory,
+    found: FoundPassphrase,
+    *,
+    terminal: Terminal | None,
+    composition: Composition = PRODUCT,
+    on_make: Callable[[], None] = lambda: None,
+) -> Vault:
+    """Open the vault, or make it, with a passphrase that was found.
+
+    A person who mistyped it is asked again, `PROMPT_TRIES` times in all; the
+    event loop stands still meanwhile. Raises `WrongPassphraseError`, which names
+    where the passphrase came from. `on_make` is called before a vault is made.
+    """
+    for tries_left in reversed(range(PROMPT_TRIES)):
+        try:
+            return await open_vault(
+                directory, found.passphrase, composition, on_make=on_make
+            )
+        except WrongPassphraseError:
+            if found.source is not Source.PROMPT or terminal is None or not tries_left:
+                raise wrong_passphrase(found) from None
+            found = ask_again(settings, terminal)
+    raise AssertionError("the last try returns or raises")
+
+
 async def open_vault(
-    directory: DataDirectory, passphrase: Passphrase, composition: Composition = PRODUCT
+    directory: DataDirectory,
+    passphrase: Passphrase,
+    composition: Composition = PRODUCT,
+    *,
+    on_make: Callable[[], None] = lambda: None,
 ) -> Vault:
     """Open the vault in a directory that the caller holds; make it if need be.
 
-    Argon2 runs in a thread, for a second or so.
+    Argon2 runs in a thread, for a second or so. `on_make` is called before a
+    vault is made.
     """
     async with contextlib.AsyncExitStack() as resources:
         database = await asyncio.to_thread(
@@ -83,6 +132,7 @@ async def open_vault(
                     "the database holds an account, and not the keys of its client:"
                     " restore it from a backup"
                 )
+            on_make()
             await _make(database, store, passphrase, composition)
         unlocked = await asyncio.to_thread(
             unlock, database, store, passphrase, composition.profile
@@ -188,20 +238,18 @@ async def open_for_library(
     async with contextlib.AsyncExitStack() as resources:
         directory = DataDirectory(settings.data_dir)
         resources.enter_context(directory.acquire())
-        vault = await open_vault(
-            directory, _passphrase(settings, directory, passphrase), composition
+        vault = (
+            await open_vault(directory, Passphrase(passphrase), composition)
+            if passphrase is not None
+            else await open_found(
+                settings,
+                directory,
+                find_passphrase(
+                    settings, vault_exists=has_vault(directory), terminal=None
+                ),
+                terminal=None,
+                composition=composition,
+            )
         )
         vault.release_on_close(resources.pop_all())
         return vault
-
-
-def _passphrase(
-    settings: Settings, directory: DataDirectory, given: str | None
-) -> Passphrase:
-    if given is not None:
-        return Passphrase(given)
-    if settings.passphrase_file is not None:
-        return read_passphrase_file(settings.passphrase_file)
-    return find_passphrase(
-        settings, vault_exists=directory.has_vault(), terminal=None
-    ).passphrase

@@ -15,14 +15,14 @@ from awvault import tables
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
 from awvault.incoming import NewRows
-from awvault.opening import PRODUCT, Composition, open_vault
+from awvault.opening import PRODUCT, Composition, has_vault, open_found, open_vault
 from awvault.passphrases import (
     FoundPassphrase,
     Source,
-    describe_generated,
+    describe_making,
     find_passphrase,
 )
-from awvault.processes import DataDirectory
+from awvault.processes import DataDirectory, NoVaultError
 from awvault.service import (
     AddRequest,
     AddResult,
@@ -225,14 +225,14 @@ class MadeVault:
 async def init(settings: Settings, *, composition: Composition = PRODUCT) -> MadeVault:
     """Make a vault. Raises `VaultExistsError` where there is one."""
     directory = DataDirectory(settings.data_dir)
-    if directory.has_vault():
+    if has_vault(directory):
         raise VaultExistsError(f'there is a vault in "{settings.data_dir}" already')
     prepare_data_dir(settings)
     with directory.acquire():
-        if directory.has_vault():
+        if has_vault(directory):
             raise VaultExistsError(f'there is a vault in "{settings.data_dir}" already')
         found = find_passphrase(settings, vault_exists=False, terminal=find_terminal())
-        notes = describe_generated(found.path) if found.generated and found.path else []
+        notes = describe_making(settings, found)
         vault = await open_vault(directory, found.passphrase, composition)
         try:
             facts = vault.facts()
@@ -251,8 +251,13 @@ async def open_service(
     settings: Settings, directory: DataDirectory, *, composition: Composition = PRODUCT
 ) -> AsyncIterator[VaultService]:
     """Open the vault in a directory that the caller holds, with its passphrase."""
-    found = find_passphrase(settings, vault_exists=True, terminal=find_terminal())
-    vault = await open_vault(directory, found.passphrase, composition)
+    if not has_vault(directory):
+        raise NoVaultError(settings.data_dir)
+    terminal = find_terminal()
+    found = find_passphrase(settings, vault_exists=True, terminal=terminal)
+    vault = await open_found(
+        settings, directory, found, terminal=terminal, composition=composition
+    )
     try:
         yield VaultService(vault, settings, found)
     finally:

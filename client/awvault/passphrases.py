@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from awvault.crypto.keys import Passphrase
-from awvault.errors import Error
+from awvault.errors import Error, WrongPassphraseError
 from awvault.settings import Settings, make_private_directory
 
 PASSPHRASE_BYTES_MAX: Final = 1024
 GENERATED_WORDS: Final = 6
 PROMPT_TRIES: Final = 3
+"""How often a person may mistype."""
+EASY_CHARS_MAX: Final = 11
+"""A new passphrase this short is called easy to guess."""
 KEYRING_SERVICE: Final = "awvault"
 
 
@@ -117,8 +120,9 @@ def find_passphrase(
         raise PassphraseError(
             f'the vault in "{settings.data_dir}" needs its passphrase,'
             " and nobody can be asked here",
-            hint="name a file that holds it with --passphrase-file or"
-            " AWVAULT_PASSPHRASE_FILE, or start this on a terminal",
+            hint="neither --passphrase-file nor AWVAULT_PASSPHRASE_FILE names a file,"
+            f' the keyring has none, and there is no "{generated}":'
+            " name a file that holds it, or start this on a terminal",
         )
     return FoundPassphrase(
         passphrase=_generate(generated),
@@ -128,6 +132,37 @@ def find_passphrase(
     )
 
 
+def ask_again(settings: Settings, terminal: Terminal) -> FoundPassphrase:
+    """Ask for a vault's passphrase once more. Raises `PassphraseError`."""
+    terminal.tell("This passphrase does not open the vault. Once more.")
+    return FoundPassphrase(
+        passphrase=_ask(terminal, settings.data_dir, new=False), source=Source.PROMPT
+    )
+
+
+def wrong_passphrase(found: FoundPassphrase) -> WrongPassphraseError:
+    """Return the error that says which passphrase does not open the vault."""
+    match found.source:
+        case Source.PROMPT:
+            return WrongPassphraseError(hint="try again")
+        case Source.KEYRING:
+            return WrongPassphraseError(
+                "the keyring's passphrase",
+                hint="name a file that holds the right one with --passphrase-file",
+            )
+        case Source.GENERATED_FILE:
+            hint = (
+                "that file belongs to this data directory: if the vault was copied"
+                " here from elsewhere, its passphrase is the one from there"
+            )
+        case _:
+            hint = (
+                "--passphrase-file, AWVAULT_PASSPHRASE_FILE or config.toml names that"
+                " file: is it the one of this vault?"
+            )
+    return WrongPassphraseError(f'the passphrase in "{found.path}"', hint=hint)
+
+
 def describe_generated(path: Path) -> list[str]:
     """Return what to tell a person when one was generated, line by line."""
     return [
@@ -135,6 +170,19 @@ def describe_generated(path: Path) -> list[str]:
         "keep a copy of it somewhere else: without it nobody can read your data",
         "it protects copies of the data directory (such as a backup), not this machine",
     ]
+
+
+def describe_making(settings: Settings, found: FoundPassphrase) -> list[str]:
+    """Return what to tell a person when a vault is made, line by line."""
+    lines = [f"a new vault is made in {settings.data_dir}"]
+    if found.generated and found.path is not None:
+        return lines + describe_generated(found.path)
+    if found.source is Source.GENERATED_FILE:
+        lines.append(
+            f"its passphrase is the one in {found.path}, which was there before: if"
+            " this directory had a vault, it is gone, and a backup has it"
+        )
+    return lines
 
 
 def entry_name(data_dir: Path) -> str:
@@ -163,7 +211,9 @@ def read_passphrase_file(path: Path) -> Passphrase:
         )
     except OSError as error:
         raise PassphraseError(
-            f'cannot read passphrase file "{path}": {error.strerror or error}'
+            f'cannot read passphrase file "{path}": {error.strerror or error}',
+            hint="check the spelling of --passphrase-file, AWVAULT_PASSPHRASE_FILE or"
+            " config.toml, and that the file belongs to the user who runs this",
         ) from error
     with os.fdopen(descriptor, "rb") as file:
         # The opened file is checked, not the name, which could change meanwhile.
@@ -215,23 +265,38 @@ def _checked(text: str, *, origin: str) -> Passphrase:
 def _ask(terminal: Terminal, data_dir: Path, *, new: bool) -> Passphrase:
     try:
         if not new:
-            return _checked(
-                terminal.ask(f"Passphrase of the vault in {data_dir}: "),
-                origin="the passphrase",
-            )
-        terminal.tell(f"Making a new vault in {data_dir}.")
+            question = f"Passphrase of the vault in {data_dir}: "
+            return Passphrase(_answer(terminal, question))
+        terminal.tell(f"There is no vault in {data_dir} yet: this makes one.")
         terminal.tell(
             "Choose its passphrase. Nobody can reset it: without it, the data is lost."
         )
         for _ in range(PROMPT_TRIES):
-            text = terminal.ask("New passphrase: ")
-            passphrase = _checked(text, origin="the passphrase")
+            text = _answer(terminal, "New passphrase: ")
+            if len(text) <= EASY_CHARS_MAX:
+                terminal.tell(
+                    f"This is easy to guess: fewer than {EASY_CHARS_MAX + 1}"
+                    " characters. Six words are not, such as:"
+                    f" {generate_words()}"
+                )
             if terminal.ask("The same again: ") == text:
-                return passphrase
+                return Passphrase(text)
             terminal.tell("These two differ. Once more.")
     except EOFError:
         raise PassphraseError("no passphrase was given") from None
     raise PassphraseError(f"the two passphrases differed {PROMPT_TRIES} times")
+
+
+def _answer(terminal: Terminal, question: str) -> str:
+    """Ask until the answer can be a passphrase. Raises EOFError."""
+    while True:
+        text = terminal.ask(question)
+        try:
+            _checked(text, origin="the passphrase")
+        except PassphraseError as error:
+            terminal.tell(f"{str(error).capitalize()}. Once more.")
+        else:
+            return text
 
 
 def _generate(path: Path) -> Passphrase:

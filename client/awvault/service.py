@@ -338,10 +338,6 @@ def _hints(error: Exception) -> list[str]:
 # What to do about an error that brings no hint of its own. The first that fits.
 _HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (
-        errors.WrongPassphraseError,
-        "`awvault doctor` says which passphrase file is used, if any",
-    ),
-    (
         errors.VaultLockedError,
         "if that process hangs, end it: nothing that it acknowledged is lost",
     ),

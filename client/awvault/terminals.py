@@ -1,8 +1,13 @@
 """The person at the terminal, if there is one."""
 
+import contextlib
 import getpass
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import TextIO
 
 
@@ -13,12 +18,40 @@ class TtyTerminal:
         self._stream = stream
 
     def ask(self, prompt: str) -> str:
-        """Return one line, not echoed."""
-        return getpass.getpass(prompt)
+        """Return one line, not echoed. Raises EOFError or KeyboardInterrupt."""
+        with _signals_interrupt():
+            return getpass.getpass(prompt)
 
     def tell(self, message: str) -> None:
         """Show one line."""
         print(message, file=self._stream, flush=True)
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let a signal to stop end the question.
+
+    An event loop only notes a signal, and looks at it after the answer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    # What the system or whoever started this decided stays.
+    ours = [number for number, handler in before.items() if callable(handler)]
+    try:
+        for number in ours:
+            signal.signal(number, _interrupt)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def find_terminal() -> TtyTerminal | None:

@@ -90,16 +90,97 @@ def test_a_passphrase_is_asked_for_twice_on_a_terminal(machine: Machine) -> None
 
     second = Dialog(machine, "aw-server", "--port", "0")
     second.expect("Passphrase of the vault in")
-    second.type("wrong " + PASSPHRASE)
-    assert second.end() == 1
-    assert "aw-server: error:" in second.shown
-    assert "passphrase" in second.shown
+    second.type(PASSPHRASE)
+    second.expect("aw-server is ready on")
+    assert second.stop() == 0
 
-    third = Dialog(machine, "aw-server", "--port", "0")
-    third.expect("Passphrase of the vault in")
-    third.type(PASSPHRASE)
-    third.expect("aw-server is ready on")
-    assert third.stop() == 0
+
+@pytest.mark.parametrize(
+    "command", [("aw-server", "--port", "0"), ("awvault", "status")]
+)
+def test_a_mistyped_passphrase_is_asked_for_again(
+    machine: Machine, command: tuple[str, ...]
+) -> None:
+    """Three times in all; an empty answer does not count."""
+    file = write_passphrase(machine.home / "file", PASSPHRASE)
+    machine.ok("init", "--passphrase-file", file)
+    dialog = Dialog(machine, *command)
+    for answer in ("", "wrong", "", "wrong again", PASSPHRASE):
+        dialog.expect("Passphrase of the vault in")
+        dialog.type(answer)
+    if command[0] == "aw-server":
+        dialog.expect("aw-server is ready on")
+        assert dialog.stop() == 0
+    else:
+        assert dialog.end() == 0
+
+    hopeless = Dialog(machine, *command)
+    for answer in ("one", "two", "three"):
+        hopeless.expect("Passphrase of the vault in")
+        hopeless.type(answer)
+    assert hopeless.end() == 1
+    assert f"{command[0]}: error: this passphrase does not open" in hopeless.shown
+    assert "hint: try again" in hopeless.shown
+
+
+@pytest.mark.parametrize(
+    "command", [("aw-server", "--port", "0"), ("awvault", "status")]
+)
+@pytest.mark.parametrize("wrong", [(), ("wrong",)], ids=["first", "second"])
+def test_ctrl_c_ends_a_question(
+    machine: Machine, command: tuple[str, ...], wrong: tuple[str, ...]
+) -> None:
+    """Once is enough, also where the question comes again."""
+    file = write_passphrase(machine.home / "file", PASSPHRASE)
+    machine.ok("init", "--passphrase-file", file)
+    dialog = Dialog(machine, *command)
+    for answer in wrong:
+        dialog.expect("Passphrase of the vault in")
+        dialog.type(answer)
+    dialog.expect("Passphrase of the vault in")
+    dialog.press(b"\x03")
+    assert dialog.end() == 130
+    assert "Traceback" not in dialog.shown
+    assert "exception" not in dialog.shown
+
+
+def test_a_weak_passphrase_is_taken_with_a_word(machine: Machine) -> None:
+    """One sentence with a better one, on the terminal; a long one gets none."""
+    weak = Dialog(machine, "awvault", "init")
+    weak.expect("New passphrase:")
+    weak.type("elevenchars")
+    weak.expect("easy to guess")
+    weak.expect("again:")
+    weak.type("elevenchars")
+    assert weak.end() == 0
+    strong = Dialog(machine, "awvault", "init", "--data-dir", machine.home / "other")
+    strong.expect("New passphrase:")
+    strong.type("twelve chars")
+    strong.expect("\r\n")
+    strong.expect("again:")
+    strong.type("twelve chars")
+    assert strong.end() == 0
+    assert "easy" not in strong.shown
+
+
+def test_a_new_vault_is_never_made_in_silence(machine: Machine) -> None:
+    """Also where a passphrase file says that there was one before."""
+    with machine.server():
+        pass
+    assert f"a new vault is made in {machine.data_dir}" in machine.log()
+    for name in ("vault.db", "vault.db-wal", "vault.db-shm"):
+        (machine.data_dir / name).unlink(missing_ok=True)
+    (machine.data_dir / "vault.db").touch()
+
+    done = machine.awvault("status")
+    assert (done.status, done.out) == (1, "")
+    assert "there is no vault" in done.err
+    (machine.home / "server.log").write_text("")
+    with machine.server():
+        pass
+
+    assert f"a new vault is made in {machine.data_dir}" in machine.log()
+    assert "which was there before" in machine.log()
 
 
 def test_ctrl_c_at_the_prompt_leaves_nothing_behind(machine: Machine) -> None:
@@ -122,7 +203,7 @@ def test_a_wrong_passphrase_is_called_wrong(machine: Machine) -> None:
     done = machine.run("aw-server", "--port", "0", "--passphrase-file", wrong)
 
     assert (done.status, done.out) == (1, "")
-    assert re.search(r"aw-server: error: .*passphrase", done.err)
+    assert f'aw-server: error: the passphrase in "{wrong}" does not open' in done.err
     assert "damage" not in done.err
 
 
@@ -170,11 +251,14 @@ def test_a_bad_passphrase_file_is_refused(
 def test_a_vault_whose_passphrase_nobody_knows_is_not_opened(machine: Machine) -> None:
     """The generated file is gone, and nobody can be asked: say what to do."""
     machine.ok("init")
-    machine.generated_files[0].unlink()
+    (file,) = machine.generated_files
+    file.unlink()
 
     done = machine.run("aw-server", "--port", "0")
 
     assert done.status == 1
+    assert f'there is no "{file}"' in done.err
+    assert "AWVAULT_PASSPHRASE_FILE" in done.err
     assert "nobody can be asked" in done.err
     assert "--passphrase-file" in done.err
     assert machine.generated_files == []
