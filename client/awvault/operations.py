@@ -192,6 +192,11 @@ def _problems(facts: "Facts") -> list[str]:
             f"{facts.unreadable_records} records were sealed by a faulty client and"
             " cannot be read: run awvault verify"
         )
+    if facts.repeated_journal_rows:
+        problems.append(
+            f"{facts.repeated_journal_rows} journal rows repeat what records hold, and"
+            " are not shown: somebody, or a partial restore, put them back"
+        )
     if facts.damaged_journal_rows:
         problems.append(
             f"{facts.damaged_journal_rows} journal rows do not open: run awvault verify"

@@ -6,9 +6,11 @@ that is what happens.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 from awserver.errors import StorageCorruptError
 from awserver.records import ZERO_HASH, ClientId, Head, SealedRecord, Seq
@@ -29,10 +31,11 @@ from awvault.errors import (
     GapError,
     IntegrityError,
     PayloadError,
+    VaultDamagedError,
     WrongPlaceError,
 )
-from awvault.index import Overlay, ZoneCache, ZoneIndex
-from awvault.journal import EventRow, Journal
+from awvault.index import Overlay, ZoneCache, ZoneIndex, Zones
+from awvault.journal import EventRow, Journal, table_of
 from awvault.unlocked import Unlocked
 
 log = logging.getLogger(__name__)
@@ -94,17 +97,30 @@ class State:
     What comes before that place is shown, what comes after is not.
     """
     unreadable_records: list[Head] = field(default_factory=list)
-    """Records that a faulty client sealed; the others of their logs are shown."""
+    """Records whose body cannot be read; the others of their logs are shown."""
+
+    repeated_rows: list[int] = field(default_factory=list)
+    """Journal rows that hold what a record holds already; they are not shown."""
 
     def take_event_ids(self, count: int) -> int:
         """Return the first of `count` new event ids."""
         first = self.next_event
+        if first + count > COUNTER_MASK:
+            raise VaultDamagedError(
+                f"the event counter is at {first}, no id above {COUNTER_MASK} exists:"
+                " restore a backup"
+            )
         self.next_event += count
         return (self.client_number << COUNTER_BITS) | first
 
     def take_bucket_id(self) -> int:
         """Return a new bucket number."""
         number = self.next_bucket
+        if number >= COUNTER_MASK:
+            raise VaultDamagedError(
+                f"the bucket counter is at {number}, no number above {COUNTER_MASK}"
+                " exists: restore a backup"
+            )
         self.next_bucket += 1
         return (self.client_number << COUNTER_BITS) | number
 
@@ -219,9 +235,10 @@ class Loader:
             rows = tables.index_rows(tx)
             for client_id, number in self._keys.client_numbers.items():
                 self._load_log(tx, state, client_id, number, rows)
+            sealed = _SealedVersions(self._reader, state.index)
             boots = tables.boots(tx)
             for row in tables.journal_rows(tx):
-                self._load_journal_row(state, row, boots)
+                self._load_journal_row(state, row, boots, sealed)
         mine = self._keys.client_number
         newest = state.index.id_max(mine)
         if newest >= 0:
@@ -263,9 +280,9 @@ class Loader:
                 head = Head(seq=record.header.seq, hash=record.hash)
                 try:
                     row = self._index_row(tx, client_id, head, sealed_rows)
-                except PayloadError:
-                    # Sealed by its client, and wrong inside: not who stored it
-                    # is at fault, and the log goes on.
+                except (IntegrityError, PayloadError, StorageCorruptError):
+                    # The body alone is at fault. It is outside the chain, so
+                    # the log goes on behind it.
                     state.unreadable_records.append(head)
                     row = _NOTHING
                 self._take_record(state, client_id, number, head, row)
@@ -335,7 +352,11 @@ class Loader:
         return index_row_of(self._reader.payload_within(tx, client_id, head))
 
     def _load_journal_row(
-        self, state: State, row: tables.SealedJournalRow, boots: Mapping[int, bytes]
+        self,
+        state: State,
+        row: tables.SealedJournalRow,
+        boots: Mapping[int, bytes],
+        sealed: "_SealedVersions",
     ) -> None:
         size = len(row.sealed)
         try:
@@ -346,6 +367,12 @@ class Loader:
             state.damaged_rows.append(row.jid)
             state.journal.next_jid = max(state.journal.next_jid, row.jid + 1)
             return
+        if not isinstance(held, BucketVersion) and sealed.hold(held):
+            # It was sealed, and somebody put it back. Shown, it would double.
+            log.error("journal row repeats a record", extra={"jid": row.jid})
+            state.repeated_rows.append(row.jid)
+            state.journal.next_jid = max(state.journal.next_jid, row.jid + 1)
+            return
         if isinstance(held, BucketVersion):
             state.journal.put_bucket(row.jid, held, size=size)
             state.see_bucket(held, self._keys.client_number)
@@ -353,3 +380,38 @@ class Loader:
             state.journal.put_event(row.jid, held, size=size, now=time.monotonic())
         else:
             state.journal.put_tables(row.jid, held, size=size)
+
+
+class _SealedVersions:
+    """Which (event id, revision) records hold: a row that comes back is no second.
+
+    Zones are opened whose ids a row could be among. In honest use these are few:
+    a bucket's newer events have higher ids, but for late corrections.
+    """
+
+    def __init__(self, reader: RecordReader, index: ZoneIndex) -> None:
+        self._reader = reader
+        self._index = index
+        self._zones: dict[int, Zones] = {}
+
+    def hold(self, held: EventRow | Sequence[tuple[int, EventTable]]) -> bool:
+        """Say whether any event of a journal row lies in a record, as it is."""
+        if isinstance(held, EventRow):
+            return self._hold(held.bucket_id, table_of([held]))
+        return any(self._hold(bucket_id, table) for bucket_id, table in held)
+
+    def _hold(self, bucket_id: int, table: EventTable) -> bool:
+        zones = self._zones.get(bucket_id)
+        if zones is None:
+            zones = self._zones[bucket_id] = self._index.of_bucket(bucket_id)
+        if not len(zones) or not len(table):
+            return False
+        near = (zones["id_min"] <= table.id.max()) & (zones["id_max"] >= table.id.min())
+        for record in zones["record"][near].tolist():
+            try:
+                zone = self._reader.zone(self._index, record, bucket_id)
+            except (IntegrityError, PayloadError, StorageCorruptError):
+                continue  # met again, and named, by whoever reads it
+            if np.isin(zone.versions(), table.versions()).any():
+                return True
+        return False

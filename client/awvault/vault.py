@@ -11,8 +11,9 @@ disk.
 import asyncio
 import contextlib
 import logging
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -38,7 +39,13 @@ from awvault.columns.timestamps import (
     to_datetime,
 )
 from awvault.durability import DurableState
-from awvault.errors import BucketNotFoundError, IntegrityError, LimitError, PayloadError
+from awvault.errors import (
+    BucketNotFoundError,
+    IntegrityError,
+    InvalidInputError,
+    LimitError,
+    PayloadError,
+)
 from awvault.events import Bucket, Event, event_from_row
 from awvault.incoming import (
     CompactTexts,
@@ -98,6 +105,8 @@ class Facts:
     damaged_journal_rows: int
     unreadable_records: int
     """Records that a faulty client sealed, and nobody can read."""
+    repeated_journal_rows: int
+    """Journal rows that hold what records hold already; they are not shown."""
     stopped_logs: Sequence[str]
     """Of each log that is damaged, what is wrong; it is shown up to there."""
 
@@ -700,6 +709,7 @@ class Vault:
             journal_bytes=state.journal.bytes,
             damaged_journal_rows=len(state.damaged_rows),
             unreadable_records=len(state.unreadable_records),
+            repeated_journal_rows=len(state.repeated_rows),
             stopped_logs=list(state.stopped_logs.values()),
         )
 
@@ -712,10 +722,15 @@ class Vault:
 
         A bucket that does not exist is made, of the first event's kind.
         """
-        several = [events] if isinstance(events, Event) else list(events)
+        several = [events] if isinstance(events, Event) else _events(events)
         await self.settle()
         if several and bucket_id not in self._durable.current.buckets:
-            await self.create_bucket(bucket_id, type=several[0].kind, client="awvault")
+            await self.create_bucket(
+                bucket_id,
+                type=several[0].kind,
+                client="awvault",
+                hostname=socket.gethostname(),
+            )
         return await self.insert_rows(
             bucket_id,
             NewRows(
@@ -744,6 +759,22 @@ class Vault:
         version = self._bucket(bucket_id).version
         for at in range(len(table)):
             yield event_from_row(version.type, row_at(table, at, version.bucket_id))
+
+
+def _events(given: object) -> list[Event]:
+    """Return what a library user gave as several events, or refuse it."""
+    several = None
+    if isinstance(given, Iterable) and not isinstance(given, Mapping | str | bytes):
+        several = list(given)
+        wrong = [event for event in several if not isinstance(event, Event)]
+        if not wrong:
+            return several
+        given = wrong[0]
+    raise InvalidInputError(
+        "events",
+        "expected an Event or a sequence of Events, such as Event.now({...}), got"
+        f" {type(given).__name__}" + (" in it" if several else ""),
+    )
 
 
 def _bucket(version: BucketVersion) -> Bucket:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from awserver.errors import StorageCorruptError
 from awserver.records import ClientId, Head, SealedRecord, Seq
 from awserver.storage.sqlite.database import Database
@@ -17,10 +20,11 @@ from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.columns.compress import unpack
 from awvault.columns.payload import BucketVersion, Payload, decode_payload
+from awvault.columns.table import EventTable
 from awvault.columns.zones import index_row_of
 from awvault.crypto.padding import unpad
 from awvault.errors import BodyMissingError, Error, IntegrityError, PayloadError
-from awvault.journal import EventRow
+from awvault.journal import EventRow, table_of
 from awvault.protocol.account import VerifiedAccount, verify_documents
 from awvault.protocol.log import VerifiedLog
 from awvault.service import Finding, OnProgress, Progress, VerifyResult
@@ -90,11 +94,13 @@ class _Verifying:
         self._keys = keys
         self._on_progress = on_progress
         self._tally = _Tally()
+        self._in_journal = EventTable.empty().versions()
 
     async def run(self) -> VerifyResult:
         """Check all, and return the counts."""
         tally = self._tally
         snapshot = await asyncio.to_thread(self._snapshot)
+        self._in_journal = await asyncio.to_thread(self._journal_versions, snapshot)
         account = self._check_documents(snapshot.documents)
         await self._check_clients()
         for client, head in sorted(snapshot.heads.items()):
@@ -227,6 +233,11 @@ class _Verifying:
                 self._tally.found(place, f"sealed by a faulty client: {error}")
                 continue
             self._tally.events += sum(len(table) for _, table in payload.zones)
+            if any(
+                np.isin(table.versions(), self._in_journal).any()
+                for _, table in payload.zones
+            ):
+                self._tally.found(place, "the journal holds some of its events again")
             self._check_index_row(place, record, payload, sealed)
 
     def _check_index_row(
@@ -243,6 +254,20 @@ class _Verifying:
         self._tally.index_rows += 1
         if row != index_row_of(payload):
             self._tally.found(f"index row of {place}", "does not fit the record")
+
+    def _journal_versions(self, snapshot: _Snapshot) -> NDArray[np.void]:
+        """Return (id, revision) of every event in the journal, as far as it opens."""
+        found = [EventTable.empty()]
+        for row in snapshot.journal:
+            try:
+                held = self._keys.open_journal_row(row, snapshot.boots)
+            except (IntegrityError, PayloadError):
+                continue
+            if isinstance(held, EventRow):
+                found.append(table_of([held]))
+            elif not isinstance(held, BucketVersion):
+                found += [table for _, table in held]
+        return np.concatenate([table.versions() for table in found])
 
     def _check_journal(
         self, rows: list[tables.SealedJournalRow], boots: Mapping[int, bytes]

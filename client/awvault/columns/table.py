@@ -64,6 +64,12 @@ class EventTable:
         """Return each row's end; the start, where there is no duration."""
         return self.start + np.maximum(self.duration, 0)
 
+    def versions(self) -> NDArray[np.void]:
+        """Return each row's (id, revision) as one value; no two rows share one."""
+        pairs = np.empty(len(self), dtype=[("id", np.int64), ("revision", np.uint32)])
+        pairs["id"], pairs["revision"] = self.id, self.revision
+        return pairs
+
     @property
     def nbytes(self) -> int:
         """Bytes that the table holds in memory, about."""

@@ -17,6 +17,7 @@ from awvault.crypto.envelope import seal_record
 from awvault.crypto.padding import FLOOR_LOCAL_BYTES, pad
 from awvault.errors import Error, IntegrityError
 from awvault.testing import open_vault
+from awvault.verifying import verify
 from tests.helpers.vaults import (
     A,
     B,
@@ -389,3 +390,38 @@ async def test_t34_a_record_that_is_wrong_inside_is_passed_over(
         assert vault.facts().unreadable_records == 1
         assert read(vault) == shown
         assert [at.start for at in shown] == [0, 5, 100, 105]
+
+
+async def test_journal_rows_that_come_back_are_no_second_events(tmp_path: Path) -> None:
+    """Rows of before a seal, put back after it, are named and not shown."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        await insert(vault, (0, 1, A))
+        await insert(vault, (10, 1, B), (20, 1, A), (30, 1, B))
+        numbers = await insert(vault, (40, 1, A))
+        await correct(vault, numbers[0], 41, 2, B)
+        await insert(vault, (50, 1, A))
+    with database(path) as connection:
+        boots = list(connection.execute("SELECT boot, random FROM boots"))
+        rows = list(connection.execute("SELECT jid, boot, write, sealed FROM journal"))
+    async with await open_vault(path) as vault:
+        assert await vault.seal_now() == 1
+        shown = read(vault)
+        count = vault.count("b")
+    with database(path) as connection:
+        connection.executemany("INSERT OR IGNORE INTO boots VALUES (?, ?)", boots)
+        connection.executemany(
+            "INSERT OR IGNORE INTO journal VALUES (?, ?, ?, ?)", rows
+        )
+
+    async with await open_vault(path) as vault:
+        # The bucket's own row is a version like any other, and changes nothing.
+        assert vault.facts().repeated_journal_rows >= 4
+        assert read(vault) == shown
+        assert vault.count("b") == count
+        await insert(vault, (60, 1, A), (70, 1, B))
+        await vault.seal_now()
+        assert vault.count("b") == count + 2
+        result = await verify(vault.database, vault.store, vault.keys, lambda _: None)
+    assert any("journal holds" in finding.problem for finding in result.findings)
