@@ -41,7 +41,6 @@ def check_outside(settings: Settings) -> Iterator[Check]:
         yield _space(settings.data_dir)
     yield _passphrase_file(settings)
     yield _clock(directory)
-    yield _port(settings, directory)
 
 
 def _data_dir(settings: Settings) -> Check:
@@ -185,7 +184,8 @@ def _clock(directory: DataDirectory) -> Check:
     return Check(name=name, outcome="ok", detail="plausible")
 
 
-def _port(settings: Settings, directory: DataDirectory) -> Check:
+def check_port(settings: Settings) -> Check:
+    """Look at who has the port, where no aw-server serves this vault."""
     name = f"port {settings.port}"
     if not is_listening(settings.host, settings.port):
         return Check(
@@ -194,20 +194,16 @@ def _port(settings: Settings, directory: DataDirectory) -> Check:
             detail="free: aw-server does not run there",
         )
     found = find_holder(settings.host, settings.port)
-    holder = directory.holder()
-    if holder is not None and holder.pid == found.pid:
-        return Check(
-            name=name,
-            outcome="ok",
-            detail=f"aw-server (pid {found.pid}) serves this vault",
-        )
     who = f'"{found.program}" (pid {found.pid})' if found.pid else "another program"
-    answers = (
-        "" if found.api_version is None else f", version {found.api_version} of the API"
-    )
+    answers = ""
+    if found.ours:
+        answers = ", an aw-server that does not serve this vault"
+    elif found.api_version is not None:
+        answers = f", which answers as an ActivityWatch server {found.api_version}"
     return Check(
         name=name,
         outcome="warn",
         detail=f"taken by {who}{answers}",
-        hint="watchers talk to that program, not to this vault",
+        hint="watchers talk to that program and not to this vault: stop it, and start"
+        " aw-server",
     )

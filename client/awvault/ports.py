@@ -15,6 +15,8 @@ from awvault.errors import Error
 
 BACKLOG: Final = 512
 PROBE_TIMEOUT_SECONDS: Final = 1.0
+SERVER_NAME: Final = b"aw-server"
+"""What the gateway calls itself in the header `Server`."""
 PROBE_BYTES_MAX: Final = 64 * 1024
 PROC_TABLE_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -28,6 +30,8 @@ class PortHolder:
     program: str | None
     # The version that it gives at /api/0/info; None: it does not answer there.
     api_version: str | None
+    # True: it names itself as this program does.
+    ours: bool = False
 
 
 class PortBusyError(Error):
@@ -38,17 +42,20 @@ class PortBusyError(Error):
         if holder.pid is not None:
             who = f'"{holder.program}" (pid {holder.pid})'
         does = ""
-        if holder.api_version is not None:
+        self.hint = "stop it, or choose another port with --port"
+        if holder.ours:
+            does = ": an aw-server of this program already listens there"
+            self.hint = (
+                "`awvault status` says whether it serves your vault; stop it, or"
+                " choose another port with --port"
+            )
+        elif holder.api_version is not None:
             does = f", which answers as an ActivityWatch server {holder.api_version}"
+            self.hint = "stop that server first: watchers can talk to only one of them"
         super().__init__(f"port {port} on {host} is taken by {who}{does}")
         self.host = host
         self.port = port
         self.holder = holder
-        self.hint = (
-            "stop that server first: watchers can talk to only one of them"
-            if holder.api_version is not None
-            else "stop it, or choose another port with --port"
-        )
 
 
 class PortRefusedError(Error):
@@ -112,10 +119,15 @@ def is_listening(host: str, port: int) -> bool:
 def find_holder(host: str, port: int) -> PortHolder:
     """Return what can be found out about who listens there. Never raises."""
     pid = _listening_pid(port)
+    head, body = _ask(host, port)
     return PortHolder(
         pid=pid,
         program=None if pid is None else _program(pid),
-        api_version=_api_version(host, port),
+        api_version=_api_version(head, body),
+        ours=any(
+            line.lower().replace(b" ", b"") == b"server:" + SERVER_NAME
+            for line in head.split(b"\r\n")
+        ),
     )
 
 
@@ -125,8 +137,8 @@ class _Info(msgspec.Struct):
     version: str
 
 
-def _api_version(host: str, port: int) -> str | None:
-    """Ask `GET /api/0/info`, as a watcher would. None: no such answer."""
+def _ask(host: str, port: int) -> tuple[bytes, bytes]:
+    """Ask `GET /api/0/info`, as a watcher would; return head and body."""
     request = (
         f"GET /api/0/info HTTP/1.0\r\nHost: localhost:{port}\r\n"
         "Connection: close\r\n\r\n"
@@ -138,8 +150,13 @@ def _api_version(host: str, port: int) -> str | None:
             while len(answer) < PROBE_BYTES_MAX and (part := probe.recv(4096)):
                 answer += part
     except OSError:
-        return None
+        return b"", b""
     head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def _api_version(head: bytes, body: bytes) -> str | None:
+    """Return the version that an answer names. None: it is no such answer."""
     try:
         info = msgspec.json.decode(body, type=_Info)
     except ValueError:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Final
 
 from awvault.cli.context import connect, open_store_here
-from awvault.doctor import check_outside
+from awvault.control.client import ControlClient
+from awvault.doctor import check_outside, check_port
 from awvault.errors import VaultLockedError
 from awvault.processes import DataDirectory
 from awvault.service import Check, describe
@@ -19,9 +20,12 @@ WAIT_SECONDS: Final = 2.0
 async def diagnose(settings: "Settings") -> list[Check]:
     """Return every check, whatever fails in between."""
     checks = list(check_outside(settings))
+    inside: list[Check] = []
     if DataDirectory(settings.data_dir).has_vault():
-        checks += await _inside(settings)
-    return checks
+        inside = await _inside(settings)
+    if not any(check.name.startswith("port ") for check in inside):
+        checks.append(check_port(settings))
+    return checks + inside
 
 
 async def _inside(settings: "Settings") -> list[Check]:
@@ -31,6 +35,7 @@ async def _inside(settings: "Settings") -> list[Check]:
             settings, open_store_here, wait_seconds=WAIT_SECONDS
         ) as service:
             result = await service.doctor()
+            served = await _served_port(service)
     except VaultLockedError as error:
         return [
             Check(
@@ -52,4 +57,20 @@ async def _inside(settings: "Settings") -> list[Check]:
                 hint=" ".join(failure.hints),
             )
         ]
-    return list(result.checks)
+    return [*served, *result.checks]
+
+
+async def _served_port(service: object) -> list[Check]:
+    """Return what the aw-server that holds the vault says of its port."""
+    if not isinstance(service, ControlClient):
+        return []
+    server = (await service.status()).server
+    if server is None:
+        return []
+    return [
+        Check(
+            name=f"port {server.url.rpartition(':')[2]}",
+            outcome="ok",
+            detail=f"aw-server (pid {server.pid}) serves this vault on {server.url}",
+        )
+    ]

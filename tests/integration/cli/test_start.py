@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -297,10 +298,8 @@ def test_a_busy_port_names_its_holder(machine: Machine) -> None:
     assert not machine.data_dir.exists()
 
 
-def test_a_port_held_by_another_such_server_says_so(
-    machine: Machine, tmp_path: Path
-) -> None:
-    """A server that answers as ActivityWatch's does is recognised by that."""
+def test_a_port_held_by_this_program_says_so(machine: Machine, tmp_path: Path) -> None:
+    """It is not taken for ActivityWatch's server, whose API it answers."""
     with machine.server() as server:
         port = server.url.rpartition(":")[2]
         done = machine.run(
@@ -308,7 +307,37 @@ def test_a_port_held_by_another_such_server_says_so(
         )
 
     assert done.status == 1
-    assert "answers as an ActivityWatch server" in done.err
+    assert "an aw-server of this program already listens there" in done.err
+    assert "ActivityWatch" not in done.err
+    assert "awvault status" in done.err
+
+
+def test_a_port_held_by_activitywatch_says_so(machine: Machine) -> None:
+    """A server that answers as ActivityWatch's does is recognised by that."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        def answer() -> None:
+            # First whoever asks whether something listens, then the question.
+            while True:
+                connection, _ = other.accept()
+                with connection:
+                    if connection.recv(4096):
+                        connection.sendall(
+                            b"HTTP/1.0 200 OK\r\nServer: Werkzeug\r\n\r\n"
+                            b'{"version": "v0.13.2"}'
+                        )
+                        return
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        done = machine.run("aw-server", "--port", str(port))
+        answering.join()
+
+    assert done.status == 1
+    assert "answers as an ActivityWatch server v0.13.2" in done.err
     assert "stop that server first" in done.err
 
 
