@@ -130,7 +130,9 @@ def run(arguments: Sequence[str], *, composition: "Composition | None" = None) -
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         message = error.format_message()
-        _complain(message[:1].lower() + message[1:].rstrip("."))
+        if message[1:2].islower():
+            message = message[:1].lower() + message[1:]
+        _complain(message.rstrip("."))
         _hint(f"see `{PROGRAM} --help`")
         return int(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last place to say something

@@ -127,7 +127,13 @@ def run(arguments: Sequence[str], *, composition: "Composition | None" = None) -
 
 def _usage_error(error: click.ClickException) -> int:
     message = error.format_message()
-    complain(message[:1].lower() + message[1:].rstrip("."))
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(message, file=sys.stderr)
+        return int(error.exit_code)
+    # "DATA is missing" begins with a name, "Missing argument" with a word.
+    if message[1:2].islower():
+        message = message[:1].lower() + message[1:]
+    complain(message.rstrip("."))
     context = getattr(error, "ctx", None)
     if isinstance(context, click.Context):
         hint(f"see `{context.command_path} --help`")

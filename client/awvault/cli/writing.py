@@ -1,5 +1,6 @@
 """`awvault add`."""
 
+import json
 import sys
 from typing import Final
 
@@ -48,9 +49,13 @@ def add_command(
     from awvault.cli.output import print_json, printable
     from awvault.service import AddRequest
 
+    if data is None and sys.stdin.isatty():
+        raise click.UsageError("DATA is missing; with -, it is read from here")
+    text = _read_data() if data is None or data == "-" else data
+    _check_json(text)
     request = AddRequest(
         bucket=bucket,
-        data=_read_data() if data is None or data == "-" else data,
+        data=text,
         start=timestamp,
         duration=duration,
         bucket_type=bucket_type,
@@ -63,8 +68,6 @@ def add_command(
 
 
 def _read_data() -> str:
-    if sys.stdin.isatty():
-        raise click.UsageError("DATA is missing")
     raw = sys.stdin.buffer.read(DATA_BYTES_MAX + 1)
     if len(raw) > DATA_BYTES_MAX:
         raise click.UsageError(f"DATA is longer than {DATA_BYTES_MAX} bytes")
@@ -72,3 +75,20 @@ def _read_data() -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise click.UsageError("DATA is not UTF-8") from None
+
+
+def _check_json(text: str) -> None:
+    """Refuse what is no JSON, saying where it breaks; the vault checks the rest."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        # Imported here: most data is right, and this loads a web server.
+        from awvault.errors import InvalidInputError
+        from awvault.gateway import jsonbodies
+
+        try:
+            jsonbodies.load(text.encode("utf-8", "surrogatepass"))
+        except InvalidInputError as error:
+            raise InvalidInputError("data", str(error)) from None
+    except (ValueError, RecursionError):
+        return

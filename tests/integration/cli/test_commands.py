@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -121,6 +122,37 @@ def test_doctor(vault: Machine) -> None:
         if check["name"] == "data directory"
     ]
     assert (found["outcome"], found["hint"]) == ("warn", f"chmod 700 {vault.data_dir}")
+
+
+def test_doctor_looks_at_the_port_that_is_served(machine: Machine) -> None:
+    """Not at the port of the settings, where another program may be."""
+    machine.ok("init")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        machine.environment["AWVAULT_PORT"] = str(port)
+
+        foreign = port_check(machine)
+        with machine.server() as server:
+            served = port_check(machine)
+
+    assert (foreign["name"], foreign["outcome"]) == (f"port {port}", "warn")
+    assert "stop it" in foreign["hint"]
+    assert (served["name"], served["outcome"]) == (
+        f"port {server.url.rpartition(':')[2]}",
+        "ok",
+    )
+    assert f"(pid {server.process.pid}) serves this vault" in served["detail"]
+
+
+def port_check(machine: Machine) -> dict[str, str]:
+    (found,) = [
+        check
+        for check in machine.ok("doctor", "--json").json()
+        if check["name"].startswith("port ")
+    ]
+    return dict(found)
 
 
 def test_doctor_says_of_a_passphrase_what_it_looked_at(machine: Machine) -> None:
@@ -286,6 +318,38 @@ def test_errors_and_their_exit_statuses(vault: Machine) -> None:
         assert done.err.startswith("awvault: error: ")
         assert says in done.err
         assert "Traceback" not in done.err
+
+
+def test_without_arguments_the_help_is_shown(machine: Machine) -> None:
+    """As text, and not as one line of error."""
+    done = machine.awvault()
+    assert (done.status, done.out) == (2, "")
+    assert done.err == machine.ok("--help").out
+
+
+def test_add_on_a_terminal(machine: Machine) -> None:
+    """Without DATA it waits for nobody; with - a person may type it."""
+    machine.ok("init")
+    missing = Dialog(machine, "awvault", "add", "notes", "--type", "note")
+    assert missing.end() == 2
+    assert "error: DATA is missing" in missing.shown
+
+    typed = Dialog(machine, "awvault", "add", "notes", "-", "--type", "note")
+    typed.type('{"text": "typed"}')
+    typed.press(b"\x04")
+    assert typed.end() == 0
+    (event,) = machine.ok("events", "notes", "--json").json()
+    assert event["data"] == {"text": "typed"}
+
+
+def test_bad_json_is_placed_by_line_and_column(machine: Machine) -> None:
+    """In the words of the gateway."""
+    machine.ok("init")
+    done = machine.awvault(
+        "add", "notes", "-", "--type", "note", stdin='{"a": 1,\n "b": ?}'
+    )
+    assert done.status == 1
+    assert "expected a value at line 2, column 7" in done.err
 
 
 def test_commands_need_a_vault(machine: Machine) -> None:
