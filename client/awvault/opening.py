@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from awserver.records import AccountId
-from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.database import Database, Probe, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
@@ -123,7 +122,7 @@ async def open_vault(
         )
         resources.push_async_callback(database.close)
         store = SqliteLogStore(database)
-        await asyncio.to_thread(_migrate, database)
+        await asyncio.to_thread(tables.prepare, database)
         with database.reading() as tx:
             made = tables.vault_row(tx) is not None
         if not made:
@@ -148,11 +147,6 @@ async def open_vault(
         await vault.start()
         vault.release_on_close(resources.pop_all())
         return vault
-
-
-def _migrate(database: Database) -> None:
-    logs.migrate(database)
-    tables.migrate(database)
 
 
 async def _make(

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.columns.table import PAIR, EventTable
@@ -274,15 +273,10 @@ async def open_store(directory: DataDirectory) -> AsyncIterator[StoreService]:
     """Open the database of a directory that the caller holds, without a key."""
     database = await asyncio.to_thread(Database.open, directory.database, create=False)
     try:
-        await asyncio.to_thread(_migrate, database)
+        await asyncio.to_thread(tables.prepare, database)
         yield DatabaseService(database)
     finally:
         await database.close()
-
-
-def _migrate(database: Database) -> None:
-    logs.migrate(database)
-    tables.migrate(database)
 
 
 def _event_items(table: EventTable) -> list[bytes]:

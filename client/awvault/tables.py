@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Final
 
 from awserver.records import AccountId, ClientId, Seq
+from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.database import Database, Transaction
 
 COMPONENT: Final = "vault"
@@ -36,9 +37,20 @@ class SealedJournalRow:
     sealed: bytes
 
 
-def migrate(database: Database) -> None:
-    """Bring the vault's tables to this program's version."""
+def prepare(database: Database) -> None:
+    """Bring all tables of a vault to this program's version, and check them.
+
+    Raises `StorageCorruptError` if the file has a trigger or a table that is
+    not of this program.
+    """
+    logs.migrate(database)
     database.migrate(COMPONENT, files("awvault") / "migrations")
+    database.check_schema(
+        {
+            logs.COMPONENT: logs.migrations(),
+            COMPONENT: files("awvault") / "migrations",
+        }
+    )
 
 
 def vault_row(tx: Transaction) -> VaultRow | None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -19,7 +19,12 @@ from typing import Final, Self, TypeVar
 
 import apsw
 
-from awserver.errors import SchemaTooNewError, StorageError, StorageForeignError
+from awserver.errors import (
+    SchemaTooNewError,
+    StorageCorruptError,
+    StorageError,
+    StorageForeignError,
+)
 from awserver.storage.sqlite.checkpoints import (
     PAGE_BYTES,
     WAL_BYTES_MAX,
@@ -150,6 +155,9 @@ class Database:
                 f" the database is in mode {mode}, not wal: use a local disk"
             )
         connection.pragma("synchronous", "full")
+        # On macOS fsync leaves the data in the disk's cache; this does not.
+        connection.pragma("fullfsync", True)  # noqa: FBT003
+        connection.pragma("checkpoint_fullfsync", True)  # noqa: FBT003
         connection.pragma("foreign_keys", True)  # noqa: FBT003
         connection.pragma("journal_size_limit", WAL_BYTES_MAX)
         connection.wal_autocheckpoint(0)
@@ -192,6 +200,35 @@ class Database:
                         connection.execute("ROLLBACK")
         except (apsw.Error, OSError) as error:
             raise typed_error(error, self.path, connection) from error
+
+    def check_schema(self, components: Mapping[str, Traversable]) -> None:
+        """Hold the file's tables and triggers against those of the migrations.
+
+        Call it after every component was migrated. A trigger or an index that is
+        missing is made again. Raises `StorageCorruptError` for an object that is
+        none of ours, or another than ours: a trigger that somebody planted could
+        take back what is acknowledged later.
+        """
+        expected = _schema_of(components)
+        try:
+            found = _objects(self._connection)
+            for name, statement in found.items():
+                if expected.get(name) != statement:
+                    raise StorageCorruptError(
+                        f'"{self.path}" has {name[0]} "{name[1]}", which this program'
+                        " did not make: restore a backup, and keep this file"
+                    )
+            for name, statement in expected.items():
+                if name in found:
+                    continue
+                if name[0] == "table":
+                    raise StorageCorruptError(
+                        f'"{self.path}" has no table "{name[1]}": restore a backup,'
+                        " and keep this file"
+                    )
+                self._connection.execute(statement)
+        except apsw.Error as error:
+            raise typed_error(error, self.path, self._connection) from error
 
     def _migrations_done(self, component: str, *, known: AbstractSet[int]) -> set[int]:
         done = {
@@ -377,6 +414,27 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _schema_of(components: Mapping[str, Traversable]) -> dict[tuple[str, str], str]:
+    """Return what the migrations of all components make, by (type, name)."""
+    with contextlib.closing(apsw.Connection(":memory:")) as reference:
+        reference.execute(_MIGRATIONS_TABLE)
+        for directory in components.values():
+            files = _numbered(directory)
+            for number in sorted(files):
+                reference.execute(files[number].read_text(encoding="utf-8"))
+        return _objects(reference)
+
+
+def _objects(connection: apsw.Connection) -> dict[tuple[str, str], str]:
+    """Return the statement that made each object; SQLite's own have none."""
+    return {
+        (str(kind), str(name)): str(statement)
+        for kind, name, statement in connection.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+        )
+    }
 
 
 def _numbered(directory: Traversable) -> dict[int, Traversable]:

@@ -8,6 +8,7 @@ The asynchronous forms wrap these.
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final, TypeVar
 
 from awserver.errors import (
@@ -69,9 +70,14 @@ _OF_LOG: Final = " WHERE r.account_id = ? AND r.client_id = ?"
 T = TypeVar("T")
 
 
+def migrations() -> Traversable:
+    """Return the directory of the statements that make the store's tables."""
+    return files("awserver.storage.sqlite") / "migrations"
+
+
 def migrate(database: Database) -> None:
     """Bring the store's tables to this program's version."""
-    database.migrate(COMPONENT, files("awserver.storage.sqlite") / "migrations")
+    database.migrate(COMPONENT, migrations())
 
 
 class SqliteLogStore(LogStore):

@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -49,11 +49,13 @@ class Fence:
 
 @dataclass(slots=True, eq=False)
 class _Work(Generic[T]):
-    run: Callable[[Transaction], T]
+    # What it will do, or has returned, may hold what a person did: asyncio's debug
+    # mode prints works.
+    run: Callable[[Transaction], T] = field(repr=False)
     fence: Fence | None
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[T]"
-    value: T | None = None
+    value: T | None = field(default=None, repr=False)
     error: BaseException | None = None
 
     def fail(self, error: BaseException) -> None:

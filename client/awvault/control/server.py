@@ -17,6 +17,8 @@ import msgspec
 from aiohttp import StreamReader, web
 
 from awvault.control import wire
+from awvault.gateway.answers import log_failure
+from awvault.gateway.server import create_runner
 from awvault.processes import ControlToken, HeldDirectory
 from awvault.service import (
     AddRequest,
@@ -35,7 +37,7 @@ PROGRESS_PAUSE_SECONDS: Final = 0.1
 WRITE_BYTES: Final = 64 * 1024
 """Items are sent together until there are this many bytes."""
 UPLOAD_LINE_BYTES_MAX: Final = 2 * 1024 * 1024
-SHUTDOWN_SECONDS: Final = 1.0
+KEEPALIVE_SECONDS: Final = 1.0
 BACKLOG: Final = 32
 
 
@@ -54,13 +56,8 @@ class ControlServer:
         """Listen on a free port, write control.json, and return the port."""
         app = web.Application(client_max_size=wire.REQUEST_BYTES_MAX)
         app.router.add_route("*", wire.PATH + "{operation}", self._handle)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            keepalive_timeout=1.0,
-            auto_decompress=False,
+        runner = create_runner(
+            app, keepalive_seconds=KEEPALIVE_SECONDS, handler_cancellation=True
         )
         await runner.setup()
         self._runner = runner
@@ -187,11 +184,11 @@ class _Answering:
             )
         except ConnectionError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every failure is told
             failure = describe(error)
             if failure is None:
                 # The detail is for the log of the process that holds the vault.
-                log.exception("control request failed")
+                log_failure(log, error)
                 failure = Failure(message="internal error, see the log of aw-server")
             last = wire.Reply(error=failure)
         await self._response.write(wire.reply_line(last))

@@ -100,10 +100,16 @@ class _Runner(web.AppRunner):
         return server
 
 
-def create_runner(app: web.Application) -> web.AppRunner:
+def create_runner(
+    app: web.Application,
+    *,
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
+    handler_cancellation: bool = False,
+) -> web.AppRunner:
     """Return a runner for `app` with every limit set.
 
-    Call `setup()`, then start a `web.TCPSite` or `web.SockSite` on it.
+    Call `setup()`, then start a `web.TCPSite` or `web.SockSite` on it. With
+    `handler_cancellation`, a handler ends when nobody waits for its answer.
     """
     return _Runner(
         app,
@@ -113,7 +119,8 @@ def create_runner(app: web.Application) -> web.AppRunner:
         # A body that says it is compressed is refused; unpacking a bad one
         # before any handler sees it would be a 500.
         auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
+        keepalive_timeout=keepalive_seconds,
+        handler_cancellation=handler_cancellation,
         lingering_time=LINGER_SECONDS_MAX,
         max_line_size=REQUEST_LINE_BYTES_MAX,
         max_field_size=REQUEST_LINE_BYTES_MAX,

@@ -11,7 +11,7 @@ import apsw
 import pytest
 import zstandard as zstd
 
-from awserver.errors import ServerError
+from awserver.errors import ServerError, StorageCorruptError
 from awserver.records import Seq
 from awvault.crypto.envelope import seal_record
 from awvault.crypto.padding import FLOOR_LOCAL_BYTES, pad
@@ -425,3 +425,34 @@ async def test_journal_rows_that_come_back_are_no_second_events(tmp_path: Path) 
         assert vault.count("b") == count + 2
         result = await verify(vault.database, vault.store, vault.keys, lambda _: None)
     assert any("journal holds" in finding.problem for finding in result.findings)
+
+
+async def test_a_planted_trigger_is_refused(tmp_path: Path) -> None:
+    """What somebody adds to the schema could take back what is acknowledged later."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+    with database(path) as connection:
+        connection.execute(
+            "CREATE TRIGGER planted BEFORE INSERT ON journal"
+            " BEGIN SELECT RAISE(IGNORE); END"
+        )
+    with pytest.raises(StorageCorruptError, match='trigger "planted"'):
+        await open_vault(path)
+
+
+async def test_triggers_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    """Records are immutable again from the next start on."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        await insert(vault, (0, 1, A), (5, 1, B))
+        assert await vault.seal_now() == 1
+    damage_log(path, "SELECT 1")
+    async with await open_vault(path):
+        pass
+    with (
+        database(path) as connection,
+        pytest.raises(apsw.ConstraintError, match="immutable"),
+    ):
+        connection.execute("DELETE FROM records")
