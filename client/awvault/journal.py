@@ -62,6 +62,13 @@ class EventRow(NamedTuple):
     flags: int
     text: bytes
 
+    def __repr__(self) -> str:
+        """Leave the data out: a row can end up in a traceback or a log."""
+        return (
+            f"EventRow(id={self.id}, revision={self.revision},"
+            f" bucket_id={self.bucket_id}, text={len(self.text)} bytes)"
+        )
+
     @property
     def end(self) -> int:
         """The end in microseconds; the start, where there is no duration."""
