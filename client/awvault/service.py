@@ -205,6 +205,15 @@ class HostClientView(Message, frozen=True):
     sizes: list[HostRecordSize]
 
 
+class HostClientKey(Message, frozen=True):
+    """One client of an account, as the account document names it."""
+
+    client_id: str
+    number: int
+    # Hex, as all keys here.
+    public_key: str
+
+
 class HostAccountView(Message, frozen=True):
     """One account, as a host knows it."""
 
@@ -216,6 +225,11 @@ class HostAccountView(Message, frozen=True):
     document_bytes: int
     keys_blob_bytes: int
     epoch: int
+    salt: str
+    login_public: str
+    recovery_login_public: str
+    signing_public: str
+    client_keys: list[HostClientKey]
     clients: list[HostClientView]
 
 

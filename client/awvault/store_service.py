@@ -27,6 +27,7 @@ from awvault.service import (
     ClientUsage,
     DoctorResult,
     HostAccountView,
+    HostClientKey,
     HostClientView,
     HostRecordSize,
     HostView,
@@ -132,6 +133,20 @@ class DatabaseService:
             document_bytes=sum(len(document) for document in documents),
             keys_blob_bytes=0 if blob is None else len(blob),
             epoch=0 if newest is None else newest.epoch,
+            salt="" if newest is None else newest.salt.hex(),
+            login_public="" if newest is None else newest.login_public.hex(),
+            recovery_login_public=(
+                "" if newest is None else newest.recovery_login_public.hex()
+            ),
+            signing_public="" if newest is None else newest.signing_public.hex(),
+            client_keys=[
+                HostClientKey(
+                    client_id=client.client_id.hex(),
+                    number=client.number,
+                    public_key=client.public.hex(),
+                )
+                for client in (() if newest is None else newest.clients)
+            ],
             clients=[
                 await self._client(account, client, head)
                 for client, head in sorted(heads.items())

@@ -84,8 +84,14 @@ HOST_VIEW_FIELDS = {
         "document_bytes",
         "keys_blob_bytes",
         "epoch",
+        "salt",
+        "login_public",
+        "recovery_login_public",
+        "signing_public",
+        "client_keys",
         "clients",
     },
+    "client_keys": {"client_id", "number", "public_key"},
     "clients": {
         "client_id",
         "records",
@@ -185,6 +191,9 @@ def test_the_control_file_and_host_view_show_no_more(tmp_path: Path) -> None:
         assert set(view) == {"accounts"}
         (account,) = view["accounts"]
         assert set(account) == HOST_VIEW_FIELDS["accounts"]
+        assert account["client_keys"]
+        for key in account["client_keys"]:
+            assert set(key) == HOST_VIEW_FIELDS["client_keys"]
         for client in account["clients"]:
             assert set(client) == HOST_VIEW_FIELDS["clients"]
             for size in client["sizes"]:

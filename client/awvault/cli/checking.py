@@ -61,7 +61,8 @@ async def _verify(service: "Service") -> "VerifyResult":
 def host_view_command(ctx: click.Context, as_json: bool) -> None:
     """Show what a host of this store would know, from its tables alone.
 
-    Needs no passphrase: this is all that can be learned without one.
+    Needs no passphrase. Who has a copy of the data directory sees more than a
+    host: the journal and the index, which `awvault usage` counts.
     """
     from awvault.cli.output import print_json
 
@@ -87,7 +88,16 @@ def _print_host_view(view: "HostView") -> None:
                 ("their size", bytes_text(account.document_bytes)),
                 ("epoch", account.epoch),
                 ("wrapped keys", bytes_text(account.keys_blob_bytes)),
+                ("salt", account.salt),
+                ("login public key", account.login_public),
+                ("recovery public key", account.recovery_login_public),
+                ("signing public key", account.signing_public),
             ]
+        )
+        print()
+        print_table(
+            ("client", "number", "public key"),
+            [(c.client_id, c.number, c.public_key) for c in account.client_keys],
         )
         if not account.clients:
             print("\nno client has stored a record yet")
@@ -109,6 +119,8 @@ def _print_host_view(view: "HostView") -> None:
     print(
         "\nA host that is reached over a network also knows the network addresses"
         "\nand the times of requests. It knows nothing else."
+        "\n\nWho has a copy of this disk also sees the journal and the index, sealed:"
+        "\nhow many rows they have, and their sizes. `awvault usage` counts them."
     )
 
 
