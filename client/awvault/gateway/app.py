@@ -14,6 +14,15 @@ from awvault.gateway.settings import GatewaySettings
 
 # In a path, "%2F" is a character of a name and "/" ends it; so a bucket may be
 # called "a/b".
+NOT_YET: Final = (
+    "/api/0/query",
+    "/api/0/export",
+    "/api/0/import",
+    "/api/0/settings",
+    "/api/0/log",
+)
+"""Addresses of ActivityWatch's API that clients ask for, and that are not here."""
+
 _BUCKET: Final = "/api/0/buckets/{bucket_id:[^/]+}"
 
 
@@ -71,5 +80,8 @@ async def _home(request: web.Request) -> Answer:
     return text_answer(info.HOME)
 
 
-async def _unknown(_: web.Request) -> Answer:
+async def _unknown(request: web.Request) -> Answer:
+    for path in NOT_YET:
+        if request.path == path or request.path.startswith(f"{path}/"):
+            raise Refusal(404, f"this version does not have ActivityWatch's {path} yet")
     raise Refusal(404, "there is nothing at this address: see /")

@@ -229,3 +229,17 @@ async def test_buckets_cannot_be_put(api: Api) -> None:
     assert answer.status == 405
     assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST"
     assert answer.message
+
+
+@pytest.mark.parametrize(
+    "path", ["query/", "query", "export", "import", "settings", "settings/theme", "log"]
+)
+async def test_what_this_version_does_not_have_is_said(api: Api, path: str) -> None:
+    """A client of ActivityWatch's whole API is told that this part is not here."""
+    answer = await api.get(f"/api/0/{path}")
+    assert answer.status == 404
+    name = path.partition("/")[0]
+    assert answer.message == (
+        f"this version does not have ActivityWatch's /api/0/{name} yet"
+    )
+    assert "nothing at this address" in (await api.get(f"/api/0/{name}s-")).message
