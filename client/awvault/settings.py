@@ -188,7 +188,10 @@ def _read_file(path: Path) -> dict[str, object]:
     try:
         values = tomllib.loads(raw.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f'"{path}" is not valid TOML: {error}') from error
+        raise SettingsError(
+            f'"{path}" is not valid TOML: {error}',
+            hint="a line is a key and a value, such as port = 5700",
+        ) from error
     for key in values:
         if key not in FILE_KEYS:
             raise SettingsError(

@@ -112,7 +112,15 @@ async def connect(
 
     directory = DataDirectory(settings.data_dir)
     if not directory.has_vault():
-        raise NoVaultError(settings.data_dir)
+        error = NoVaultError(settings.data_dir)
+        if not settings.data_dir_is_default:
+            error.hint = (
+                "check the spelling of the directory; `awvault init` and `aw-server`"
+                " make a vault where there is none"
+            )
+        elif settings.testing:
+            error.hint = "`aw-server --testing` makes one"
+        raise error
     give_up = time.monotonic() + wait_seconds
     while True:
         with contextlib.ExitStack() as stack:

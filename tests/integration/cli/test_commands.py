@@ -103,7 +103,14 @@ def test_usage_and_host_view(vault: Machine) -> None:
     (account,) = view.json()["accounts"]
     assert account["username"] == "local"
     assert account["entries"] == usage["records"]
-    for shown in (view.out, vault.ok("host-view").out, vault.ok("usage").out):
+    (key,) = account["client_keys"]
+    text = vault.ok("host-view").out
+    for name in ("salt", "login_public", "recovery_login_public", "signing_public"):
+        assert bytes.fromhex(account[name])
+        assert account[name] in text
+    assert len(bytes.fromhex(key["public_key"])) == 32
+    assert key["public_key"] in text
+    for shown in (view.out, text, vault.ok("usage").out):
         assert "canary" not in shown
 
 
@@ -358,7 +365,12 @@ def test_commands_need_a_vault(machine: Machine) -> None:
         done = machine.awvault(*command)
         assert done.status == 1
         assert "there is no vault" in done.err
+        assert "check the spelling" in done.err
         assert "awvault init" in done.err
+    del machine.environment["AWVAULT_DATA_DIR"]
+    assert (
+        "`aw-server --testing` makes one" in machine.awvault("status", "--testing").err
+    )
     assert not machine.data_dir.exists()
 
 
@@ -380,6 +392,11 @@ def test_an_unknown_setting_is_an_error(machine: Machine) -> None:
     done = machine.awvault("status")
     assert done.status == 1
     assert 'unknown key "prot"' in done.err
+
+    config.write_text("port: 5600\n")
+    done = machine.awvault("status")
+    assert f'"{config}" is not valid TOML' in done.err
+    assert "hint: a line is a key and a value" in done.err
 
     config.unlink()
     done = machine.run("awvault", "status", environment={"AWVAULT_PROT": "1"})
