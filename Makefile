@@ -150,6 +150,7 @@ python:
 		exit 1; }
 
 $(VENV)/.made: | python
+	@echo "installing what is needed, once: about half a minute"
 	"$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 
