@@ -21,7 +21,7 @@ from awvault.passphrases import (
 )
 from awvault.ports import find_holder, is_listening
 from awvault.processes import DataDirectory
-from awvault.service import Check
+from awvault.service import Check, bytes_text
 from awvault.settings import Settings
 
 FREE_BYTES_WARN: Final = 500 * 1024 * 1024
@@ -112,7 +112,7 @@ def _space(path: Path) -> Check:
     return Check(
         name="free space",
         outcome=outcome,
-        detail=f"{free // (1024 * 1024)} MiB",
+        detail=bytes_text(free),
         hint=""
         if outcome == "ok"
         else "make room: a full disk stores nothing new, and loses nothing old",

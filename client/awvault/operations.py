@@ -154,7 +154,9 @@ class VaultService(DatabaseService):
                 ),
             )
         except BucketNotFoundError as error:
-            raise BucketMissingError(str(error)) from error
+            raise BucketMissingError(
+                f'there is no bucket "{error.bucket_id}"'
+            ) from error
         return AddResult(
             id=ids[0],
             bucket=request.bucket,

@@ -357,7 +357,7 @@ _HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
     ),
     (errors.BucketNotFoundError, "`awvault buckets` lists them"),
     (StorageFullError, "make room; what was stored before is intact"),
-    (StorageCorruptError, "restore the data directory from a backup"),
+    (StorageCorruptError, "docs/guide/backup-and-restore.md says how to restore one"),
     (errors.IntegrityError, "`awvault verify` names every place that is damaged"),
 )
 
@@ -379,3 +379,18 @@ def microseconds(value: Decimal) -> int:
     if not value.is_finite() or value.adjusted() > 12:
         raise ValueError(f"{value:.3g} is not a number of seconds")
     return int((value * 1_000_000).to_integral_value())
+
+
+def bytes_text(count: int) -> str:
+    """Return a size that a person can read: 1536 is "1.5 KiB"."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 event", "2 events"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -32,6 +32,8 @@ from awvault.service import (
     HostRecordSize,
     HostView,
     UsageResult,
+    bytes_text,
+    counted,
 )
 
 READ_BYTES: Final = 4 * 1024 * 1024
@@ -97,7 +99,8 @@ class DatabaseService:
         waiting = Check(
             name="journal",
             outcome="ok",
-            detail=f"{len(journal)} rows, {sum(journal)} bytes wait to be sealed",
+            detail=f"waiting to be sealed: {counted(len(journal), 'row')},"
+            f" {bytes_text(sum(journal))}",
         )
         if sum(journal) > JOURNAL_BYTES_WARN:
             waiting = Check(

@@ -74,7 +74,8 @@ def host_view_command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _print_host_view(view: "HostView") -> None:
-    from awvault.cli.output import bytes_text, print_fields, print_table
+    from awvault.cli.output import print_fields, print_table
+    from awvault.service import bytes_text, counted
 
     print("A host of this store knows, for each account:\n")
     for account in view.accounts:
@@ -82,7 +83,7 @@ def _print_host_view(view: "HostView") -> None:
             [
                 ("account", account.account_id),
                 ("username", account.username),
-                ("entries", f"{account.entries} sealed records"),
+                ("entries", counted(account.entries, "sealed record")),
                 ("stored", bytes_text(account.stored_bytes)),
                 ("account documents", account.document_versions),
                 ("their size", bytes_text(account.document_bytes)),

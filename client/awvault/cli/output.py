@@ -71,16 +71,6 @@ def note(message: str) -> None:
     print(f"awvault: {printable(message)}", file=sys.stderr)
 
 
-def bytes_text(count: int) -> str:
-    """Return a size that a person can read: 1536 is "1.5 KiB"."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 @contextlib.contextmanager
 def progress_shown(title: str) -> "Iterator[OnProgress]":
     """Show progress on a terminal while the context lasts; elsewhere nothing."""

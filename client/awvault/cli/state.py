@@ -12,7 +12,8 @@ from awvault.cli.context import run_with_store, run_with_vault
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Say what is here and in what state."""
-    from awvault.cli.output import bytes_text, print_fields, print_json
+    from awvault.cli.output import print_fields, print_json
+    from awvault.service import bytes_text, counted
 
     status = run_with_vault(ctx, lambda service: service.status())
     if as_json:
@@ -39,7 +40,10 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             ),
             (
                 "journal",
-                f"{status.journal_rows} rows, {status.journal_events} events to seal",
+                (
+                    f"{counted(status.journal_rows, 'row')},"
+                    f" {counted(status.journal_events, 'event')} to seal"
+                ),
             ),
             ("passphrase from", status.passphrase_source),
         ]
@@ -60,7 +64,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def usage_command(ctx: click.Context, as_json: bool) -> None:
     """Count records and bytes."""
-    from awvault.cli.output import bytes_text, print_fields, print_json, print_table
+    from awvault.cli.output import print_fields, print_json, print_table
+    from awvault.service import bytes_text, counted
 
     usage = run_with_store(ctx, lambda service: service.usage())
     if as_json:
@@ -71,16 +76,23 @@ def usage_command(ctx: click.Context, as_json: bool) -> None:
             ("records", f"{usage.records} ({bytes_text(usage.stored_bytes)})"),
             (
                 "journal",
-                f"{usage.journal_rows} rows ({bytes_text(usage.journal_bytes)})",
+                (
+                    f"{counted(usage.journal_rows, 'row')}"
+                    f" ({bytes_text(usage.journal_bytes)})"
+                ),
             ),
-            ("index", f"{usage.index_rows} rows ({bytes_text(usage.index_bytes)})"),
+            (
+                "index",
+                f"{counted(usage.index_rows, 'row')} ({bytes_text(usage.index_bytes)})",
+            ),
             ("account documents", usage.documents),
             ("files", bytes_text(usage.file_bytes)),
             ("free on this disk", bytes_text(usage.free_bytes)),
         ]
     )
-    print()
-    print_table(
-        ("client", "records", "bytes"),
-        [(c.client_id, c.records, c.stored_bytes) for c in usage.clients],
-    )
+    if usage.clients:
+        print()
+        print_table(
+            ("client", "records", "bytes"),
+            [(c.client_id, c.records, c.stored_bytes) for c in usage.clients],
+        )

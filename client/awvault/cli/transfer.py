@@ -69,6 +69,7 @@ def import_command(ctx: click.Context, file: str, as_json: bool) -> None:
     interrupted is simply repeated.
     """
     from awvault.cli.output import print_json
+    from awvault.service import counted
 
     with _opened(file) as source:
         result = run_with_vault(ctx, lambda service: _import(service, source))
@@ -76,8 +77,9 @@ def import_command(ctx: click.Context, file: str, as_json: bool) -> None:
         print_json(result)
         return
     print(
-        f"added {result.events_added} events and {result.buckets_created} buckets;"
-        f" {result.events_present} events were here already"
+        f"added {counted(result.events_added, 'event')} and"
+        f" {counted(result.buckets_created, 'bucket')}; here already:"
+        f" {counted(result.events_present, 'event')}"
     )
 
 

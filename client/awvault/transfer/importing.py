@@ -16,7 +16,7 @@ from awvault.columns import jsontext
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import InvalidInputError
 from awvault.incoming import NewRows
-from awvault.service import ImportResult, OnProgress, Progress
+from awvault.service import ImportResult, OnProgress, Progress, counted
 from awvault.transfer import lines
 from awvault.transfer.exporting import rows_of
 
@@ -122,7 +122,7 @@ class Importer:
             raise InvalidInputError(
                 "end",
                 "the file ends without its end line: it was cut off;"
-                f" {self._events_seen} events of it are here now",
+                f" here now: {counted(self._events_seen, 'event')} of it",
             )
         return ImportResult(
             buckets_created=self._buckets_created,
@@ -152,8 +152,9 @@ class Importer:
         if (line.buckets, line.events) != (self._buckets_seen, self._events_seen):
             raise InvalidInputError(
                 "end",
-                f"the end line counts {line.buckets} buckets and {line.events} events,"
-                f" the file has {self._buckets_seen} and {self._events_seen}",
+                f"the end line counts {counted(line.buckets, 'bucket')} and"
+                f" {counted(line.events, 'event')}, the file has"
+                f" {self._buckets_seen} and {self._events_seen}",
             )
         return True
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -129,6 +130,33 @@ def test_doctor(vault: Machine) -> None:
         if check["name"] == "data directory"
     ]
     assert (found["outcome"], found["hint"]) == ("warn", f"chmod 700 {vault.data_dir}")
+
+
+def test_one_of_something_is_singular(machine: Machine) -> None:
+    """And what there is none of gets no table."""
+    machine.ok("init")
+    assert "client " not in machine.ok("usage").out
+    machine.ok("add", "notes", "{}", "--type", "note")
+    export = machine.ok("export").out
+    (machine.home / "other").mkdir()
+    other = Machine(machine.home / "other")
+    other.ok("init")
+
+    assert other.ok("import", "-", stdin=export).out == (
+        "added 1 event and 1 bucket; here already: 0 events\n"
+    )
+    assert re.search(r"journal: +2 rows, 1 event to seal", other.ok("status").out)
+
+
+def test_free_space_has_one_unit(machine: Machine) -> None:
+    """In doctor as in usage."""
+    machine.ok("init")
+    units = [
+        re.search(r"free[a-z ]*: +[0-9.]+ (\w+)", machine.ok(command).out)
+        for command in ("doctor", "usage")
+    ]
+    assert len({unit.group(1) for unit in units if unit}) == 1
+    assert all(units)
 
 
 def test_doctor_looks_at_the_port_that_is_served(machine: Machine) -> None:
@@ -275,7 +303,7 @@ def test_a_wrong_import_says_what_is_wrong(machine: Machine) -> None:
         ([HEADER.replace(b"awvault-lines", b"other")], "awvault-lines"),
         ([HEADER.replace(b"1}", b"2}")], "version 2"),
         ([HEADER, BUCKET, EVENT], "cut off"),
-        ([HEADER, BUCKET, END], "counts 1 buckets and 1 events"),
+        ([HEADER, BUCKET, END], "counts 1 bucket and 1 event,"),
         ([HEADER, BUCKET, b"{", EVENT, END], "line 3"),
         ([HEADER, BUCKET, EVENT, END, END], "after the end"),
         ([HEADER, EVENT.replace(b"fresh", b"absent"), END], "absent"),
@@ -311,6 +339,8 @@ def test_errors_and_their_exit_statuses(vault: Machine) -> None:
     for arguments, status, says in (
         (("events", "nowhere"), 1, '"nowhere"'),
         (("add", "nowhere", "{}"), 1, "--type"),
+        (("add", "nowhere", "{}"), 1, 'there is no bucket "nowhere"'),
+        (("export", "--bucket", "nowhere"), 1, 'there is no bucket "nowhere"'),
         (("add", "notes", "[1]", "--type", "note"), 1, "object"),
         (("add", "notes", '{"a": NaN}', "--type", "note"), 1, ""),
         (("add", "notes", "{}", "--timestamp", "yesterday"), 2, "yesterday"),
