@@ -1,6 +1,7 @@
 """What docs/protocol claims, compared with the code."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -215,16 +216,12 @@ def test_every_rule_of_acceptance_is_named_in_the_code() -> None:
 
 def test_the_tables_of_a_data_directory_are_described() -> None:
     """Each table that the migrations make stands on the page, and no other."""
-    root = PROTOCOL.parents[1]
-    scripts = [
-        *(root / "awserver/storage/sqlite/migrations").glob("*.sql"),
-        *(root / "client/awvault/migrations").glob("*.sql"),
-    ]
     made = {"schema_migrations"}
-    for script in scripts:
-        made |= set(
-            re.findall(r"^CREATE TABLE (\w+)", script.read_text(), re.MULTILINE)
-        )
+    for package in ("awserver.storage.sqlite", "awvault"):
+        for script in (files(package) / "migrations").iterdir():
+            made |= set(
+                re.findall(r"^CREATE TABLE (\w+)", script.read_text(), re.MULTILINE)
+            )
     listed = page("storage.md").partition("## What a reader needs")[2]
     described = {
         row[0].strip("`")
