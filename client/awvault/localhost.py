@@ -53,6 +53,7 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
     Raises `awvault.errors.Error` if it cannot start: the port is taken, the
     passphrase is wrong, another process has the data directory.
     """
+    forbid_core_dumps()
     listener = bind_socket(settings.host, settings.port)
     with contextlib.closing(listener):
         prepare_data_dir(settings)
@@ -81,6 +82,16 @@ def _on_signal(
     except NotImplementedError:
         # Windows' loops cannot. Python's own handler wakes them all the same.
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+
+
+def forbid_core_dumps() -> None:
+    """Keep a crash from writing keys and events to a disk, where the system can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
