@@ -6,16 +6,22 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from awvault.columns.table import PAIR, EventTable
+from awvault.columns.timestamps import render_many, render_seconds_many
 from awvault.errors import BucketNotFoundError
 from awvault.events import Bucket
+from awvault.service import seconds
 from awvault.transfer import lines
 
 if TYPE_CHECKING:
     from awvault.vault import Vault
 
 PAGE_EVENTS: Final = 4_096
+
+EXACT_DURATION_US_MAX: Final = 10**15 - 1
+"""Up to here a float of seconds, written as short as it can be, is exact."""
 """Lines that are made in one go, off the event loop's thread."""
 
 
@@ -69,18 +75,46 @@ def _bucket_line(bucket: Bucket) -> lines.BucketLine:
 
 
 def _encode(name: bytes, table: EventTable) -> list[bytes]:
+    """Return each row's line; columns are rendered as a whole where they can be."""
+    if not len(table):
+        return []
+    texts = table.texts
     return [
-        lines.encode_event(
-            bucket=name,
-            event_id=event_id,
-            start=start,
-            duration=duration,
-            pair=bool(flags & PAIR),
-            stored_at=stored_at,
-            text=table.texts[data],
+        b'{"event":{"bucket":%b,"id":%d,"timestamp":"%bZ","duration":%b,%b"data":%b}}'
+        % (name, event_id, start, duration, rare, texts[data])
+        for event_id, start, duration, rare, data in zip(
+            table.id.tolist(),
+            [text.removesuffix(b"+00:00") for text in render_many(table.start)],
+            _durations(table),
+            _rare_fields(table),
+            table.data.tolist(),
+            strict=True,
         )
-        for event_id, start, duration, flags, stored_at, data in rows_of(table)
     ]
+
+
+def _durations(table: EventTable) -> list[bytes]:
+    """Return each duration in exact seconds; null where there is none."""
+    if int(table.duration.max()) <= EXACT_DURATION_US_MAX:
+        rendered = render_seconds_many(table.duration)
+    else:
+        rendered = [seconds(us).encode("ascii") for us in table.duration.tolist()]
+    for at in np.flatnonzero(table.duration < 0).tolist():
+        rendered[at] = b"null"
+    return rendered
+
+
+def _rare_fields(table: EventTable) -> list[bytes]:
+    """Return the fields that only events of the activity API have."""
+    found = [b""] * len(table)
+    rare = (table.stored_at >= 0) | (table.flags & PAIR != 0)
+    for at in np.flatnonzero(rare).tolist():
+        pair = b'"pair":true,' if table.flags[at] & PAIR else b""
+        stored_at = int(table.stored_at[at])
+        if stored_at >= 0:
+            pair += b'"stored_at":"%b",' % lines.timestamp(stored_at).encode("ascii")
+        found[at] = pair
+    return found
 
 
 def rows_of(table: EventTable) -> "zip[tuple[int, int, int, int, int, int]]":

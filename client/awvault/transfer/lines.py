@@ -116,33 +116,6 @@ def encode_bucket(line: BucketLine) -> bytes:
     return b'{"bucket":%s}' % msgspec.json.encode(line)
 
 
-def encode_event(
-    *,
-    bucket: bytes,
-    event_id: int,
-    start: int,
-    duration: int,
-    pair: bool,
-    stored_at: int,
-    text: bytes,
-) -> bytes:
-    """Return an event's line. `bucket` is its id as JSON, `text` its data.
-
-    Times in microseconds; a duration or stored_at of -1 means none.
-    """
-    return b'{"event":{"bucket":%s,%s}}' % (
-        bucket,
-        event_fields(
-            event_id=event_id,
-            start=start,
-            duration=duration,
-            pair=pair,
-            stored_at=stored_at,
-            text=text,
-        ),
-    )
-
-
 def event_fields(
     *,
     event_id: int,
@@ -152,7 +125,10 @@ def event_fields(
     stored_at: int,
     text: bytes,
 ) -> bytes:
-    """Return the fields of an event as the inside of a JSON object."""
+    """Return the fields of an event as the inside of a JSON object.
+
+    Times in microseconds; a duration or stored_at of -1 means none.
+    """
     return b'"id":%d,"timestamp":"%s","duration":%s,%s%s"data":%s' % (
         event_id,
         timestamp(start).encode("ascii"),
