@@ -797,9 +797,9 @@ MUTANTS: Final = (
         (
             DATABASE,
             """connection.pragma("synchronous", "full")
-        connection.pragma("foreign""",
+        # On macOS""",
             """connection.pragma("synchronous", "normal")
-        connection.pragma("foreign""",
+        # On macOS""",
         ),
     ),
     mutant(
@@ -872,8 +872,19 @@ MUTANTS: Final = (
         "../unit/vault/test_damage.py::is_not_used_again",
         (
             STATE,
-            "max(state.journal.next_jid, row.jid + 1)",
-            "state.journal.next_jid",
+            """state.damaged_rows.append(row.jid)
+            state.journal.next_jid = max(state.journal.next_jid, row.jid + 1)""",
+            "state.damaged_rows.append(row.jid)",
+        ),
+    ),
+    mutant(
+        "T45",
+        "rows that come back are shown",
+        "../unit/vault/test_damage.py::that_come_back",
+        (
+            STATE,
+            "if not isinstance(held, BucketVersion) and sealed.hold(held):",
+            "if False:",
         ),
     ),
     # -- T50: inputs of keys
@@ -938,6 +949,24 @@ MUTANTS: Final = (
         "test_t50_inputs.py::derives_with",
         (PASSPHRASE, "memory_cost=profile.memory_kib,", "memory_cost=64,"),
     ),
+    mutant(
+        "T25",
+        "a start takes any order",
+        "../unit/vault/test_damage.py::up_to_where_it_is_in_order",
+        # The chain finds what the seq would, so both go.
+        (STATE, "        if header.seq != expected:", "        if False:"),
+        (
+            STATE,
+            "        if header.prev != (ZERO_HASH if head is None else head.hash):",
+            "        if False:",
+        ),
+    ),
+    mutant(
+        "T24",
+        "a reader takes any record",
+        "../unit/vault/test_damage.py::while_open_is_not_read",
+        (STATE, "        if record.hash != head.hash:", "        if False:"),
+    ),
     # -- T32: nothing that is stored changes
     mutant(
         "T32",
@@ -977,6 +1006,16 @@ MUTANTS: Final = (
             LOGS,
             "        if found != (record.header_bytes, record.signature):",
             "        if False:",
+        ),
+    ),
+    mutant(
+        "T32",
+        "a planted trigger is taken",
+        "../unit/vault/test_damage.py::planted_trigger",
+        (
+            DATABASE,
+            "                if expected.get(name) != statement:",
+            "                if False:",
         ),
     ),
     # -- T34: nonsense in a good seal

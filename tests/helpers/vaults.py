@@ -127,8 +127,10 @@ Contents = dict[str, tuple[object, list[EventRow]]]
 def contents(vault: Vault) -> Contents:
     """Return all that a vault shows: every bucket, and every event of it in full.
 
-    Asserts on the way that `read`, `count` and `event` agree.
+    Asserts on the way that `read`, `count` and `event` agree, and that no event
+    lies both in a record and, as it is there, in the journal.
     """
+    assert vault.facts().repeated_journal_rows == 0
     found: Contents = {}
     for name, described in vault.buckets().items():
         table = vault.read(name, order="oldest")
