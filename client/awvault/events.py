@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Protocol, Self
 
-from awvault.columns import jsontext
+from awvault.columns import jsontext, render
 from awvault.columns.timestamps import from_datetime, to_datetime
 from awvault.errors import InvalidInputError
 
@@ -31,28 +31,12 @@ NOT_STORED: Final = -1
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class Row(Protocol):
-    """One stored event; times in microseconds, -1 for none."""
-
-    @property
-    def id(self) -> int:
-        """The event's id."""
-
-    @property
-    def start(self) -> int:
-        """Since 1970, UTC."""
-
-    @property
-    def duration(self) -> int:
-        """-1: the event has no end."""
+class Row(render.Row, Protocol):
+    """One stored event: what is rendered of it, and when it was stored."""
 
     @property
     def stored_at(self) -> int:
         """Since 1970, UTC; -1: not kept."""
-
-    @property
-    def text(self) -> bytes:
-        """The data, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def decode(text: bytes) -> dict[str, Any]:
     except _UNREADABLE:
         value = _load(text)
     if type(value) is not dict:
-        raise InvalidInputError(_FIELD, f"expected an object, got {_type_name(value)}")
+        raise InvalidInputError(_FIELD, f"expected an object, got {type_name(value)}")
     return value
 
 
@@ -174,7 +174,7 @@ def _compact_slowly(raw: bytes) -> bytes:
     """Read with the standard library: it keeps more, and says what is wrong."""
     value = _load(raw)
     if not isinstance(value, dict):
-        raise InvalidInputError(_FIELD, f"expected an object, got {_type_name(value)}")
+        raise InvalidInputError(_FIELD, f"expected an object, got {type_name(value)}")
     _check(value)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # Only lone surrogates have no UTF-8, and they stand only inside of strings.
@@ -263,8 +263,8 @@ def _too_deep(place: str) -> LimitError:
     )
 
 
-def _type_name(value: object) -> str:
-    """Return what JSON calls the type of a value that is no object."""
+def type_name(value: object) -> str:
+    """Return what JSON calls the type of `value`, with its article."""
     match value:
         case None:
             return "null"
@@ -274,5 +274,7 @@ def _type_name(value: object) -> str:
             return "a number"
         case str():
             return "a string"
-        case _:
+        case list():
             return "an array"
+        case _:
+            return "an object"

@@ -13,12 +13,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from awvault.columns.jsontext import type_name
 from awvault.columns.render import CHUNK_ROWS
 from awvault.columns.table import PAIR, EventTable
 from awvault.columns.timestamps import render_many, render_seconds_many
 from awvault.errors import InvalidInputError
 from awvault.gateway import jsonbodies, wire
-from awvault.gateway.jsonbodies import type_name
 
 NO_DURATION: Final = -1
 """What a row has in place of a duration when the event has no end."""

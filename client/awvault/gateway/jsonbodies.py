@@ -69,20 +69,3 @@ def dump(value: object, *, field: str) -> bytes:
         raise InvalidInputError(
             field, "NaN, Infinity and numbers beyond 1.8e308 are not allowed"
         ) from None
-
-
-def type_name(value: object) -> str:
-    """Return what JSON calls the type of `value`, with its article."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"

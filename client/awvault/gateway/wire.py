@@ -16,10 +16,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from awvault.columns import timestamps
+from awvault.columns.jsontext import type_name
 from awvault.columns.timestamps import TIME_US_MAX, TIME_US_MIN
 from awvault.errors import InvalidInputError, LimitError
 from awvault.gateway import jsonbodies
-from awvault.gateway.jsonbodies import BODY, type_name
+from awvault.gateway.jsonbodies import BODY
 
 EVENTS_MAX: Final = 100_000
 """Events in one request."""
