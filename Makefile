@@ -27,7 +27,7 @@ PEER_VENV := .venv-activitywatch
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 LOCKED := install $(PIP_FLAGS) --require-hashes
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --custom-compile-command 'make requirements' \
+	--generate-hashes --no-strip-extras --custom-compile-command 'make requirements' \
 	$(if $(UPGRADE),--upgrade)
 
 # The Python in which ActivityWatch's own server and client are installed.
