@@ -3,12 +3,15 @@
 Hierarchy:
 
 * ServerError
+  - InvalidRequestError: a request, or a value in it, is not in its form
   - MalformedRecordError: bytes that are no record
   - LimitExceededError: more than the host takes
   - SeqConflictError: another seq is next, or other bytes stand at this one
   - ChainBrokenError: `prev` is not the hash of the record before
   - RecordErasedError: an owner has had this record's body destroyed
   - DocumentConflictError: another version of the account document is next
+  - DocumentInvalidError: an account document breaks a rule
+  - SuiteUnknownError: written with another suite than this program knows
   - SignatureInvalidError: not signed by the key it names
   - StorageError: the disk or the database failed
     + StorageFullError: there is no room
@@ -27,6 +30,13 @@ class ServerError(Exception):
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
+
+
+class InvalidRequestError(ServerError):
+    """A request, or a value in it, is not in its form."""
+
+    code = "invalid-request"
+    status = 400
 
 
 class MalformedRecordError(ServerError):
@@ -83,6 +93,20 @@ class DocumentConflictError(ServerError):
         )
         self.expected_version = expected_version
         self.got_version = got_version
+
+
+class DocumentInvalidError(ServerError):
+    """An account document is not in its form, or breaks a rule."""
+
+    code = "document-invalid"
+    status = 400
+
+
+class SuiteUnknownError(ServerError):
+    """Something has another suite than this program knows: a newer one wrote it."""
+
+    code = "suite-unknown"
+    status = 400
 
 
 class SignatureInvalidError(ServerError):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NewType, Self
 
+from awserver import labels
+from awserver.encoding import lp
 from awserver.errors import MalformedRecordError
 
 AccountId = NewType("AccountId", bytes)
@@ -39,15 +41,20 @@ H0_BYTES: Final = _H0.size
 HEADER_BYTES: Final = _H0.size + _REST.size
 RECORD_BYTES_MIN: Final = HEADER_BYTES + SIGNATURE_BYTES
 
-# The three labels a host needs; docs/protocol/labels.md lists them with the rest.
-_LABEL_BODY: Final = b"body"
-_LABEL_RECORD_HASH: Final = b"record-hash"
-_LABEL_SIGNED: Final = b"record"
+
+def account_id_of(first_signing_public: bytes) -> AccountId:
+    """Return the id that the account's first signing key certifies."""
+    return AccountId(_hash(labels.ACCOUNT, first_signing_public, ID_BYTES))
+
+
+def client_id_of(client_public: bytes) -> ClientId:
+    """Return the id that a client's key certifies."""
+    return ClientId(_hash(labels.CLIENT, client_public, ID_BYTES))
 
 
 def hash_body(body: bytes) -> bytes:
     """Return BLAKE2b-256 of a sealed body, under the label "body"."""
-    return blake2b(body, digest_size=HASH_BYTES, person=_LABEL_BODY).digest()
+    return _hash(labels.BODY, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +145,7 @@ class SealedRecord:
     @property
     def hash(self) -> RecordHash:
         """What the next record names as its `prev`; the body is outside of it."""
-        return RecordHash(
-            blake2b(
-                self.header_bytes + self.signature,
-                digest_size=HASH_BYTES,
-                person=_LABEL_RECORD_HASH,
-            ).digest()
-        )
+        return RecordHash(_hash(labels.RECORD_HASH, self.header_bytes + self.signature))
 
     def signed_bytes(self) -> bytes:
         """Return the message that the client's key signs."""
@@ -205,7 +206,7 @@ class SealedRecord:
 
 def signed_bytes(header_bytes: bytes) -> bytes:
     """Return LP("record") || header."""
-    return len(_LABEL_SIGNED).to_bytes(4, "little") + _LABEL_SIGNED + header_bytes
+    return lp(labels.RECORD) + header_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +215,7 @@ class Head:
 
     seq: Seq
     hash: RecordHash
+
+
+def _hash(label: labels.Label, data: bytes, size: int = HASH_BYTES) -> bytes:
+    return blake2b(data, digest_size=size, person=label).digest()

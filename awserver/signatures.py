@@ -1,8 +1,12 @@
 """Ed25519 verification: the host's only use of cryptography beside hashing."""
 
+from typing import Final
+
 from nacl.signing import VerifyKey
 
 from awserver.errors import SignatureInvalidError
+
+PUBLIC_KEY_BYTES: Final = 32
 
 
 def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> None:

@@ -19,9 +19,6 @@ APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 READ_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of one page; a single record is returned whatever its size."""
 
-DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
-KEYS_BLOB_BYTES_MAX: Final = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

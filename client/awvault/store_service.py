@@ -21,7 +21,7 @@ from awserver.records import (
 from awserver.storage.sqlite.database import Database
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
-from awvault.protocol.document import SignedDocument
+from awvault.protocol.document import decode_document
 from awvault.service import (
     Check,
     ClientUsage,
@@ -125,7 +125,7 @@ class DatabaseService:
         usage = await self._store.usage(account)
         documents = await self._store.documents(account)
         blob = await self._store.keys_blob(account)
-        newest = SignedDocument.decode(documents[-1]).document if documents else None
+        newest = decode_document(documents[-1]).document if documents else None
         heads = await self._store.heads(account)
         return HostAccountView(
             account_id=account.hex(),

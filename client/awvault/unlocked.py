@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from awserver.records import AccountId, ClientId, RecordHash, SealedRecord
+from awserver.records import (
+    AccountId,
+    ClientId,
+    RecordHash,
+    SealedRecord,
+    client_id_of,
+)
 from awvault.columns.compress import unpack
 from awvault.columns.payload import BucketVersion, Payload, decode_payload
 from awvault.columns.table import EventTable
@@ -22,7 +28,6 @@ from awvault.crypto.keys import (
     IndexKey,
     JournalKey,
     Random,
-    client_id_of,
     derive_boot_key,
     derive_index_key,
 )

@@ -30,8 +30,8 @@ from awvault.errors import (
     UnsupportedSuiteError,
     WrongPassphraseError,
 )
-from awvault.protocol.account import KeysBlob, hash_keys_blob, open_account
-from awvault.protocol.document import AccountDocument
+from awvault.protocol.account import KeysBlob, open_account
+from awvault.protocol.document import AccountDocument, hash_keys_blob
 from tests.helpers.owners import CHEAP, PASSPHRASE, Owner
 from tests.helpers.randomness import Seeded, fixed
 from tests.helpers.refusals import refusal

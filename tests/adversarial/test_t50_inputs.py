@@ -22,7 +22,7 @@ from awvault.errors import (
     WrongPlaceError,
 )
 from awvault.protocol.account import open_account, verify_documents
-from awvault.protocol.document import SignedDocument
+from awvault.protocol.document import decode_document
 from tests.helpers.owners import CHEAP, PASSPHRASE, Owner
 from tests.helpers.randomness import fixed
 from tests.helpers.refusals import refusal
@@ -153,7 +153,7 @@ def test_every_salt_and_username_counts() -> None:
 def test_the_standard_profile_is_what_the_product_derives_with() -> None:
     """A vault of the product does not open under the profile of tests."""
     owner = Owner()
-    document = SignedDocument.decode(owner.documents[0]).document
+    document = decode_document(owner.documents[0]).document
 
     refusal(
         WrongPassphraseError,

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
 from awserver.errors import (
     ChainBrokenError,
     DocumentConflictError,
@@ -35,8 +36,6 @@ from awserver.records import (
 from awserver.storage.base import (
     APPEND_BYTES_MAX,
     APPEND_RECORDS_MAX,
-    DOCUMENT_BYTES_MAX,
-    KEYS_BLOB_BYTES_MAX,
     LogStore,
     Usage,
 )

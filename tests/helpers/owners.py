@@ -13,6 +13,7 @@ from awserver.records import (
     RecordHash,
     SealedRecord,
     Seq,
+    account_id_of,
     hash_body,
 )
 from awvault.crypto.envelope import seal_record
@@ -22,7 +23,6 @@ from awvault.crypto.keys import (
     EpochKey,
     MasterKey,
     Passphrase,
-    account_id_of,
     derive_account_signing_key,
     derive_passphrase_kek,
     derive_ring_kek,
@@ -32,14 +32,14 @@ from awvault.crypto.slots import seal_client_label, seal_passphrase_slot, seal_r
 from awvault.protocol.account import (
     KeysBlob,
     VerifiedAccount,
-    hash_keys_blob,
     verify_documents,
 )
 from awvault.protocol.document import (
     NO_KEY,
     AccountDocument,
     ClientEntry,
-    SignedDocument,
+    decode_document,
+    hash_keys_blob,
 )
 from awvault.protocol.document import ZERO_HASH as NO_DOCUMENT
 from awvault.protocol.log import VerifiedLog
@@ -154,7 +154,7 @@ class Owner:
 
     def next(self, **changes: Any) -> AccountDocument:
         """Return the version after the newest, with changes, not yet signed."""
-        newest = SignedDocument.decode(self.documents[-1])
+        newest = decode_document(self.documents[-1])
         document = replace(
             newest.document, version=newest.document.version + 1, prev=newest.hash
         )
@@ -162,7 +162,7 @@ class Owner:
 
     def next_epoch(self, **changes: Any) -> AccountDocument:
         """Return the version that rotates every secret, not yet signed."""
-        epoch = SignedDocument.decode(self.documents[-1]).document.epoch + 1
+        epoch = decode_document(self.documents[-1]).document.epoch + 1
         rotated = self.next(
             epoch=epoch,
             signing_public=self.ask(epoch).public,

@@ -8,10 +8,10 @@ next, so a whole account can be followed by hand.
 from collections.abc import Callable
 from typing import Final
 
-from awserver.records import ZERO_HASH, Seq
+from awserver.encoding import lp, u8, u32, u64
+from awserver.records import ZERO_HASH, Seq, account_id_of, client_id_of
 from awvault.columns.compress import pack
 from awvault.crypto import labels
-from awvault.crypto.encoding import lp, u8, u32, u64
 from awvault.crypto.envelope import seal_record
 from awvault.crypto.hashing import derive, hash_bytes
 from awvault.crypto.keys import (
@@ -21,8 +21,6 @@ from awvault.crypto.keys import (
     MasterKey,
     Passphrase,
     PassphraseKey,
-    account_id_of,
-    client_id_of,
     derive_account_signing_key,
     derive_boot_key,
     derive_index_key,
@@ -41,12 +39,13 @@ from awvault.crypto.passphrase import (
 from awvault.crypto.rows import seal_row
 from awvault.crypto.slots import seal_client_label, seal_passphrase_slot, seal_ring
 from awvault.journal import EventRow, encode_event
-from awvault.protocol.account import KeysBlob, Keystore, hash_keys_blob, seal_keystore
+from awvault.protocol.account import KeysBlob, Keystore, seal_keystore
 from awvault.protocol.document import (
     NO_KEY,
     AccountDocument,
     ClientEntry,
     hash_document,
+    hash_keys_blob,
 )
 
 Values = dict[str, str]

@@ -36,7 +36,17 @@ IMPORTERS: Final = {
 }
 
 # All that the vault takes from the host's package.
-SHARED: Final = ("awserver.errors", "awserver.records", "awserver.storage")
+SHARED: Final = (
+    "awserver.documents",
+    "awserver.encoding",
+    "awserver.errors",
+    "awserver.labels",
+    "awserver.origins",
+    "awserver.proofs",
+    "awserver.records",
+    "awserver.storage",
+    "awserver.wire",
+)
 
 PURE_ROOMS: Final = ("awvault.crypto", "awvault.protocol", "awvault.columns")
 

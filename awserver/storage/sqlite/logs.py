@@ -11,6 +11,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final, TypeVar
 
+from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
 from awserver.errors import (
     ChainBrokenError,
     DocumentConflictError,
@@ -34,8 +35,6 @@ from awserver.records import (
 from awserver.storage.base import (
     APPEND_BYTES_MAX,
     APPEND_RECORDS_MAX,
-    DOCUMENT_BYTES_MAX,
-    KEYS_BLOB_BYTES_MAX,
     READ_BYTES_MAX,
     LogStore,
     Usage,

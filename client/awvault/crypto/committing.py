@@ -21,8 +21,8 @@ from typing import Final
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from awserver.encoding import lp
 from awvault.crypto import labels
-from awvault.crypto.encoding import lp
 from awvault.crypto.hashing import derive, hash_bytes
 from awvault.crypto.hedge import Random, hedged
 from awvault.crypto.labels import Label

@@ -8,8 +8,8 @@ where it is used and on what is sealed: with other content, it is another one.
 from collections.abc import Callable
 from typing import Final
 
+from awserver.encoding import lp
 from awvault.crypto import labels
-from awvault.crypto.encoding import lp
 from awvault.crypto.hashing import derive, hash_bytes
 from awvault.crypto.labels import Label
 

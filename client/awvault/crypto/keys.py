@@ -9,16 +9,16 @@ import hmac
 import unicodedata
 from typing import ClassVar, Final, NoReturn, SupportsIndex, TypeVar
 
-from awserver.records import AccountId, ClientId
+from awserver.proofs import Transcript
+from awserver.records import ClientId, client_id_of
 from awvault.crypto import labels
-from awvault.crypto.hashing import derive, hash_bytes
+from awvault.crypto.hashing import derive
 from awvault.crypto.hedge import Random as Random  # noqa: PLC0414 - given on
 from awvault.crypto.hedge import generate
 from awvault.crypto.labels import Label
 from awvault.crypto.signing import key_pair, sign
 from awvault.errors import InvalidInputError, LimitError
 
-ID_BYTES: Final = 16
 BOOT_RANDOM_BYTES: Final = 32
 PASSPHRASE_BYTES_MAX: Final = 1024
 """Of a passphrase in UTF-8, after it was normalised."""
@@ -64,10 +64,9 @@ class RandomKey(Secret):
 _Key = TypeVar("_Key", bound=RandomKey)
 
 
-class _SigningKey(Secret):
-    """An Ed25519 seed (RFC 8032); each kind signs under one label."""
+class _KeyPair(Secret):
+    """An Ed25519 seed (RFC 8032)."""
 
-    LABEL: ClassVar[Label]
     __slots__ = ("_expanded", "public")
 
     def __init__(self, raw: bytes) -> None:
@@ -76,6 +75,17 @@ class _SigningKey(Secret):
         self.public: bytes
         self._expanded: bytes
         self.public, self._expanded = key_pair(raw)
+
+    def prove(self, transcript: Transcript) -> bytes:
+        """Return the signature that shows a host that this key is here."""
+        return sign(self._expanded, labels.PROOF, transcript.encode())
+
+
+class _SigningKey(_KeyPair):
+    """A key pair whose kind signs one thing beside proofs, under one label."""
+
+    LABEL: ClassVar[Label]
+    __slots__ = ()
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature over LP(label) || message."""
@@ -140,15 +150,10 @@ class RecoveryKey(RandomKey):
     __slots__ = ()
 
 
-class LoginKey(Secret):
-    """Proves the passphrase to a host: an Ed25519 seed."""
+class LoginKey(_KeyPair):
+    """Proves the passphrase to a host."""
 
     __slots__ = ()
-
-    @property
-    def public(self) -> bytes:
-        """The public key, 32 bytes."""
-        return key_pair(self._raw)[0]
 
 
 class RecoveryLoginKey(LoginKey):
@@ -295,13 +300,3 @@ def derive_boot_key(journal_key: JournalKey, boot_random: bytes) -> BootKey:
 def derive_index_key(journal_key: JournalKey) -> IndexKey:
     """Return the key of a client's index rows."""
     return IndexKey(derive(journal_key.reveal(), labels.INDEX))
-
-
-def account_id_of(first_signing_public: bytes) -> AccountId:
-    """Return the id that the account's first signing key certifies."""
-    return AccountId(hash_bytes(labels.ACCOUNT, first_signing_public, size=ID_BYTES))
-
-
-def client_id_of(client_public: bytes) -> ClientId:
-    """Return the id that a client's key certifies."""
-    return ClientId(hash_bytes(labels.CLIENT, client_public, size=ID_BYTES))

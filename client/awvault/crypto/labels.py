@@ -3,18 +3,22 @@
 A label is the personalisation of a BLAKE2b call or the first field of a signed
 message. It has 1 to 16 bytes without NUL (BLAKE2b pads with NULs), serves one
 purpose, and is never reused, changed or removed: that would make stored data
-unreadable. docs/protocol/labels.md lists them.
+unreadable. docs/protocol/labels.md lists them. Those that a host needs too come
+from `awserver.labels`.
 """
 
-from typing import Final, NewType
+from typing import Final
 
-Label = NewType("Label", bytes)
+from awserver import labels as shared
+from awserver.labels import Label
+
+__all__ = ["LABEL_BYTES_MAX", "Label"]
 
 LABEL_BYTES_MAX: Final = 16
 
 # identities
-ACCOUNT: Final = Label(b"account")
-CLIENT: Final = Label(b"client")
+ACCOUNT: Final = shared.ACCOUNT
+CLIENT: Final = shared.CLIENT
 
 # from the passphrase and the recovery key
 SALT: Final = Label(b"salt")
@@ -50,11 +54,15 @@ ROW_NONCE: Final = Label(b"row-nonce")
 GENERATE: Final = Label(b"generate")
 
 # hashes of what is stored
-BODY: Final = Label(b"body")
-RECORD_HASH: Final = Label(b"record-hash")
-DOCUMENT_HASH: Final = Label(b"document-hash")
-KEYS_BLOB: Final = Label(b"keys-blob")
+BODY: Final = shared.BODY
+RECORD_HASH: Final = shared.RECORD_HASH
+DOCUMENT_HASH: Final = shared.DOCUMENT_HASH
+KEYS_BLOB: Final = shared.KEYS_BLOB
 
 # signed messages
-RECORD: Final = Label(b"record")
-DOCUMENT: Final = Label(b"document")
+RECORD: Final = shared.RECORD
+DOCUMENT: Final = shared.DOCUMENT
+PROOF: Final = shared.PROOF
+
+# inside a proof
+PROOF_HASH: Final = shared.PROOF_HASH

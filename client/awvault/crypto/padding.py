@@ -8,7 +8,7 @@ is added.
 
 from typing import Final
 
-from awvault.crypto.encoding import u32
+from awserver.encoding import u32
 from awvault.crypto.envelope import PLAINTEXT_BYTES_MAX
 from awvault.errors import LimitError, PayloadError
 

@@ -6,8 +6,8 @@ from typing import Final
 from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 
+from awserver.encoding import lp
 from awvault.crypto import labels
-from awvault.crypto.encoding import lp
 from awvault.crypto.hashing import hash_bytes
 from awvault.crypto.hedge import Random, draw
 from awvault.crypto.keys import Passphrase, PassphraseKey

@@ -5,7 +5,7 @@ from typing import Final
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from awvault.crypto.encoding import lp
+from awserver.encoding import lp
 from awvault.crypto.labels import Label
 from awvault.errors import SignatureError
 

@@ -10,10 +10,11 @@ it knows it:
 from collections.abc import Mapping
 from typing import Final
 
+from awserver.documents import EPOCHS_MAX
+from awserver.encoding import u8, u32
 from awserver.records import AccountId, ClientId
 from awvault.crypto import labels
 from awvault.crypto.committing import OVERHEAD_BYTES, open_sealed, seal
-from awvault.crypto.encoding import u8, u32
 from awvault.crypto.hedge import Random
 from awvault.crypto.keys import (
     EpochKey,
@@ -26,9 +27,6 @@ from awvault.crypto.passphrase import SALT_BYTES
 from awvault.errors import EpochError, MalformedError
 
 SLOT_BYTES: Final = OVERHEAD_BYTES + MasterKey.SIZE
-EPOCHS_MAX: Final = 4096
-"""Epochs of one account: a new one each time a client is revoked."""
-
 CLIENT_LABEL_BYTES: Final = 128
 """Every label is padded to this, so that its length tells nothing."""
 

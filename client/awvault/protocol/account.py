@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from awserver.records import HASH_BYTES, AccountId, ClientId
+from awserver.encoding import lp, u8, u16, u32, u64
+from awserver.records import HASH_BYTES, AccountId, ClientId, account_id_of
 from awvault.crypto import labels
 from awvault.crypto.committing import open_sealed, seal
-from awvault.crypto.encoding import lp, u8, u16, u32, u64
-from awvault.crypto.hashing import hash_bytes
 from awvault.crypto.hedge import Random
 from awvault.crypto.keys import (
     ClientKey,
@@ -26,7 +25,6 @@ from awvault.crypto.keys import (
     MasterKey,
     Passphrase,
     RecoveryKey,
-    account_id_of,
     derive_account_signing_key,
     derive_local_key,
     derive_login_key,
@@ -69,7 +67,9 @@ from awvault.protocol.document import (
     ClientEntry,
     Erasure,
     SignedDocument,
+    decode_document,
     hash_document,
+    hash_keys_blob,
     verify_first,
     verify_next,
 )
@@ -141,7 +141,7 @@ class VerifiedAccount:
         newest = self.newest
         hashes = list(self.hashes)
         for data in documents:
-            after = SignedDocument.decode(data)
+            after = decode_document(data)
             verify_next(newest, after)
             newest = after
             hashes.append(after.hash)
@@ -192,11 +192,6 @@ class KeysBlob:
         ):
             raise MalformedError("the keys blob is not in its form")
         return blob
-
-
-def hash_keys_blob(blob: bytes) -> bytes:
-    """Return the hash that a document names of its keys blob."""
-    return hash_bytes(labels.KEYS_BLOB, blob)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +324,7 @@ def verify_documents(
     """
     if not documents:
         raise DocumentError("there is no account document")
-    first = SignedDocument.decode(documents[0])
+    first = decode_document(documents[0])
     if first.document.account_id != account_id:
         raise WrongPlaceError("the account document is of another account")
     verify_first(first)

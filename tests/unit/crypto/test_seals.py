@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl import bindings
 
+from awserver.documents import EPOCHS_MAX
 from awserver.records import BODY_BYTES_MAX, ZERO_HASH, Seq
 from awvault.crypto import labels
 from awvault.crypto.committing import OVERHEAD_BYTES, open_sealed, seal
@@ -34,7 +35,6 @@ from awvault.crypto.rows import OVERHEAD_BYTES as ROW_OVERHEAD_BYTES
 from awvault.crypto.rows import open_row, seal_row
 from awvault.crypto.signing import key_pair, sign, verify_signed
 from awvault.crypto.slots import (
-    EPOCHS_MAX,
     decode_ring,
     encode_ring,
     open_client_label,

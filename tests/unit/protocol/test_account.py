@@ -28,14 +28,13 @@ from awvault.protocol.account import (
     KeysBlob,
     Keystore,
     create_account,
-    hash_keys_blob,
     open_account,
     open_keystore,
     recover_account,
     seal_keystore,
     verify_documents,
 )
-from awvault.protocol.document import NO_KEY
+from awvault.protocol.document import NO_KEY, hash_keys_blob
 from tests.helpers.owners import CHEAP, PASSPHRASE, Owner
 from tests.helpers.randomness import Seeded, fixed
 

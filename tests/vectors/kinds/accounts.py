@@ -4,20 +4,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from awserver.encoding import lp
 from awserver.records import AccountId, ClientId
-from awvault.crypto.encoding import lp
 from awvault.crypto.keys import MasterKey, Passphrase, derive_passphrase_kek
 from awvault.crypto.passphrase import Profile, derive_passphrase_key
 from awvault.crypto.slots import Ring, seal_passphrase_slot
 from awvault.protocol.account import (
     KeysBlob,
     create_account,
-    hash_keys_blob,
     open_account,
     open_keystore,
     verify_documents,
 )
-from awvault.protocol.document import SignedDocument, hash_document
+from awvault.protocol.document import decode_document, hash_document, hash_keys_blob
 from tests.helpers.owners import CHEAP, PASSPHRASE, Owner
 from tests.helpers.randomness import Seeded, fixed
 from tests.vectors.form import Fields, attempt, require_keys, unhex
@@ -191,7 +190,7 @@ def check(fields: Fields) -> None:
         return
     assert ring[0].reveal() == unhex(fields, "ring")
     assert hash_document(document) == unhex(fields, "document hash")
-    assert SignedDocument.decode(document).hash == account.pin[1]
+    assert decode_document(document).hash == account.pin[1]
     keystore = open_keystore(
         ring[0],
         account_id,

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from awserver.encoding import lp, u8, u16, u32, u64
 from awserver.records import AccountId, Head, RecordHash, Seq
-from awvault.crypto.encoding import lp, u8, u16, u32, u64
 from awvault.protocol.account import VerifiedAccount, verify_documents
 from awvault.protocol.document import (
     AccountDocument,
     ClientEntry,
     Erasure,
-    SignedDocument,
+    decode_document,
     hash_document,
 )
 from tests.helpers.owners import Owner
@@ -627,7 +627,7 @@ def _pins() -> Iterator[Case]:
         (("pin", pin),),
     )
     other = owner.signed(
-        replace(SignedDocument.decode(two).document, salt=fixed("other", 16))
+        replace(decode_document(two).document, salt=fixed("other", 16))
     )
     yield Case(
         "pin_forked",
@@ -668,7 +668,7 @@ def check(fields: Fields) -> None:
     ]
     # What is decoded says all that was there, and in one way only.
     for data in documents:
-        signed = SignedDocument.decode(data)
+        signed = decode_document(data)
         assert signed.document.encode_body() == signed.body
     # From any version that was verified before, the rest is verified too.
     for known in range(1, len(documents)):

@@ -1,5 +1,6 @@
 """Every derivation, with the values in between."""
 
+from awserver.records import account_id_of
 from awvault.crypto import labels
 from awvault.crypto.hashing import derive
 from awvault.crypto.keys import (
@@ -9,7 +10,6 @@ from awvault.crypto.keys import (
     MasterKey,
     Passphrase,
     RecoveryKey,
-    account_id_of,
     derive_account_signing_key,
     derive_boot_key,
     derive_index_key,

@@ -13,12 +13,13 @@ from awserver.records import (
     RecordHash,
     SealedRecord,
     Seq,
+    client_id_of,
     hash_body,
     signed_bytes,
 )
 from awvault.crypto import labels
 from awvault.crypto.envelope import decode_record, seal_record
-from awvault.crypto.keys import ClientKey, EpochKey, client_id_of
+from awvault.crypto.keys import ClientKey, EpochKey
 from awvault.protocol.document import Erasure
 from awvault.protocol.log import VerifiedLog
 from tests.helpers.owners import head_of, resign
