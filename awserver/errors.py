@@ -13,6 +13,23 @@ Hierarchy:
   - DocumentInvalidError: an account document breaks a rule
   - SuiteUnknownError: written with another suite than this program knows
   - SignatureInvalidError: not signed by the key it names
+  - ClientUnknownError: the account document names no such client
+  - ClientRevokedError: the client's owner has ended it
+  - EpochUnknownError: the account document names no such epoch
+  - QuotaExceededError: the account has no room left
+  - ProofRefusedError: not proven, whatever was wrong
+  - SessionInvalidError: the token is that of no session
+  - SessionUnknownError: there is no such session to end
+  - AccountUnknownError: there is no such account
+  - AccountDisabledError: whoever runs the host does not serve this account
+  - AccountExistsError: the account is here already
+  - AccountDeletingError: the account's rows are still being deleted
+  - UsernameTakenError: another account has this name
+  - RegistrationClosedError: the host takes no new accounts
+  - InviteInvalidError: the invitation is unknown, used or too old
+  - RateLimitedError: too many tries for the moment
+  - NotSupportedError: this version does not do that
+  - StoreReadOnlyError: this store takes nothing, for it follows another host
   - StorageError: the disk or the database failed
     + StorageFullError: there is no room
     + StorageCorruptError: the file is damaged
@@ -114,6 +131,165 @@ class SignatureInvalidError(ServerError):
 
     code = "signature-invalid"
     status = 403
+
+
+class ClientUnknownError(ServerError):
+    """The newest account document names no such client."""
+
+    code = "client-unknown"
+    status = 403
+
+
+class ClientRevokedError(ServerError):
+    """The client was revoked, and this is beyond the end that its owner set."""
+
+    code = "client-revoked"
+    status = 403
+
+
+class EpochUnknownError(ServerError):
+    """The record is of an epoch that the newest account document does not name."""
+
+    code = "epoch-unknown"
+    status = 409
+
+
+class QuotaExceededError(ServerError):
+    """The account has no room for this. Nothing of it was stored."""
+
+    code = "quota-exceeded"
+    status = 413
+
+    def __init__(self, *, quota_bytes: int, needed_bytes: int) -> None:
+        """Say both numbers."""
+        super().__init__(
+            f"the account may store {quota_bytes} bytes, this would make it"
+            f" {needed_bytes}"
+        )
+        self.quota_bytes = quota_bytes
+        self.needed_bytes = needed_bytes
+
+
+class ProofRefusedError(ServerError):
+    """A proof was not taken. It never says why: that would help to guess."""
+
+    code = "proof-refused"
+    status = 401
+
+    def __init__(self) -> None:
+        """Say the one thing that is ever said."""
+        super().__init__(
+            "the proof was refused: the username, the passphrase or the address of"
+            " the host is another one, or the nonce was used or is too old"
+        )
+
+
+class SessionInvalidError(ServerError):
+    """The token is that of no session: it never was, or it has ended."""
+
+    code = "session-invalid"
+    status = 401
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__("the session has ended or never was: prove yourself again")
+
+
+class SessionUnknownError(ServerError):
+    """The account has no such session."""
+
+    code = "session-unknown"
+    status = 404
+
+
+class AccountUnknownError(ServerError):
+    """The host has no such account."""
+
+    code = "account-unknown"
+    status = 404
+
+
+class AccountDisabledError(ServerError):
+    """Whoever runs the host has disabled the account. What it stored is there."""
+
+    code = "account-disabled"
+    status = 403
+
+    def __init__(self) -> None:
+        """Say who can help."""
+        super().__init__("the account is disabled: ask whoever runs this host")
+
+
+class AccountExistsError(ServerError):
+    """The account is on this host already."""
+
+    code = "account-exists"
+    status = 409
+
+
+class AccountDeletingError(ServerError):
+    """The account was deleted, and its rows are not all gone yet."""
+
+    code = "account-deleting"
+    status = 409
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__("the account is being deleted: try again in a while")
+
+
+class UsernameTakenError(ServerError):
+    """Another account of this host has the username."""
+
+    code = "username-taken"
+    status = 409
+
+
+class RegistrationClosedError(ServerError):
+    """The host takes no new accounts, or none without an invitation."""
+
+    code = "registration-closed"
+    status = 403
+
+
+class InviteInvalidError(ServerError):
+    """The invitation is unknown, was used, or is too old."""
+
+    code = "invite-invalid"
+    status = 403
+
+    def __init__(self) -> None:
+        """Say who can help."""
+        super().__init__(
+            "the invitation is unknown, was used or has expired: ask whoever runs"
+            " this host for a new one"
+        )
+
+
+class RateLimitedError(ServerError):
+    """There were too many tries; later ones are taken again."""
+
+    code = "rate-limited"
+    status = 429
+
+    def __init__(self, *, retry_seconds: int) -> None:
+        """Say how long to wait, for `Retry-After`."""
+        super().__init__(f"too many requests: try again in {retry_seconds} s")
+        self.retry_seconds = retry_seconds
+
+
+class NotSupportedError(ServerError):
+    """It is not possible with this version of the host."""
+
+    code = "not-supported"
+    status = 400
+
+
+class StoreReadOnlyError(ServerError):
+    """The store follows another host, and takes nothing by itself."""
+
+    code = "read-only"
+    status = 409
 
 
 class StorageError(ServerError):

@@ -1,0 +1,1 @@
+"""What a host does for its accounts: every rule, and no HTTP and no SQL."""
