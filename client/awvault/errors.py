@@ -4,6 +4,9 @@ Hierarchy:
 
 * Error
   - TransportError: could not talk to a host; trying again may help
+    + HostBusyError: the host cannot do it for the moment
+    + CertificateError: the host does not show that it is the one asked for
+    + MalformedAnswerError: what answered does not speak this protocol
   - HostRefusedError: the host said no, with a code
   - UnsupportedSuiteError: written by a newer client; update this one
   - WrongPassphraseError: the passphrase opens no slot of this vault
@@ -44,13 +47,46 @@ class TransportError(Error):
     """A host could not be reached; trying again may help."""
 
 
+class HostBusyError(TransportError):
+    """A host cannot do it for the moment: too many requests, or it has failed."""
+
+    def __init__(
+        self, message: str, *, code: str, retry_seconds: float | None = None
+    ) -> None:
+        """Keep the host's code, and how long it asks to wait."""
+        super().__init__(message)
+        self.code = code
+        self.retry_seconds = retry_seconds
+
+
+class CertificateError(TransportError):
+    """A host does not show that it is the one that was asked for."""
+
+
+class MalformedAnswerError(TransportError):
+    """What answered does not speak this protocol, or says more than it may.
+
+    Nothing of the answer was used. A network that puts its own pages in the
+    place of others does this too, so it is no sign of a lie about the data.
+    """
+
+
 class HostRefusedError(Error):
     """A host refused a request."""
 
-    def __init__(self, message: str, *, code: str) -> None:
-        """Keep the host's stable code."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        expected_seq: int | None = None,
+        expected_version: int | None = None,
+    ) -> None:
+        """Keep the host's stable code, and of a conflict what it expected."""
         super().__init__(message)
         self.code = code
+        self.expected_seq = expected_seq
+        self.expected_version = expected_version
 
 
 class UnsupportedSuiteError(Error):

@@ -1,0 +1,1 @@
+"""Everything between a vault and its host. `transport` alone knows the network."""

@@ -1,0 +1,549 @@
+"""A host, as one object with a method for each of its requests.
+
+The one seam between a vault and the network. Whatever a host answers becomes a
+typed value or a typed error; nothing here believes it. Records come as they
+are: `awvault.replica` verifies them.
+"""
+
+import re
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Protocol, Self, TypeVar
+
+import msgspec
+
+from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
+from awserver.errors import MalformedRecordError
+from awserver.proofs import (
+    NONCE_BYTES,
+    Action,
+    Transcript,
+    body_of_delete,
+    body_of_document,
+    body_of_register,
+    body_of_restore,
+)
+from awserver.records import (
+    BODY_BYTES_MAX,
+    RECORD_BYTES_MIN,
+    AccountId,
+    ClientId,
+    Head,
+    RecordHash,
+    SealedRecord,
+    Seq,
+)
+from awserver.storage.base import READ_BYTES_MAX
+from awserver.wire import (
+    API_PATH,
+    BINARY_TYPE,
+    CHANGES_WAIT_SECONDS_MAX,
+    DOCUMENTS_MAX,
+    AppendAnswer,
+    ChangesAnswer,
+    ClientInfo,
+    ClientsAnswer,
+    DeleteRequest,
+    DocumentRequest,
+    FrameReader,
+    HeadsAnswer,
+    InfoAnswer,
+    PreloginAnswer,
+    PreloginRequest,
+    RegisterProofs,
+    RegisterRequest,
+    RestoreRequest,
+    SessionAnswer,
+    SessionInfo,
+    SessionRequest,
+    SessionsAnswer,
+    UsageAnswer,
+    VersionAnswer,
+    decode_documents,
+    encode_frame,
+)
+from awvault.crypto.hedge import Random
+from awvault.errors import MalformedAnswerError, MalformedError
+from awvault.sync.channel import (
+    LIMITS,
+    Channel,
+    Limits,
+    SessionToken,
+    host_origin,
+    shown,
+)
+
+JSON_TYPE: Final = "application/json"
+
+SMALL_ANSWER_BYTES_MAX: Final = 16 * 1024
+"""Of an answer that says a few numbers."""
+
+LIST_ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of an answer that says something of each client, or of each session."""
+
+DOCUMENTS_ANSWER_BYTES_MAX: Final = (
+    READ_BYTES_MAX + DOCUMENT_BYTES_MAX + 4 * DOCUMENTS_MAX
+)
+"""Of a page of documents: as many as a page holds, and one that is too much."""
+
+_FRAME_BYTES_MAX: Final = 1 + RECORD_BYTES_MIN + BODY_BYTES_MAX
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{64}", re.ASCII)
+
+T = TypeVar("T")
+
+
+class Proves(Protocol):
+    """A key that signs transcripts: of a client, a passphrase, an account."""
+
+    def prove(self, transcript: Transcript) -> bytes:
+        """Return the signature over a transcript."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prover:
+    """Who proves something, with a nonce that serves one proof."""
+
+    username: str
+    client_id: ClientId
+    salt: bytes
+    """Of the account document that is in force, or of the newest that is offered."""
+    nonce: bytes
+    """The host's, not older than a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterKeys:
+    """The keys that a new account consists of; each proves that it is here."""
+
+    login: Proves
+    recovery: Proves | None
+    """None: the newest document names no recovery key."""
+    client: Proves
+    signing: Proves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a host says of the account when it gives a session. Not believed yet."""
+
+    account_id: AccountId
+    version: int
+    """Of the newest account document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLog:
+    """What a host says of one log."""
+
+    head: Head
+    entries: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostHeads:
+    """What a host says of all logs that have records. Not believed yet."""
+
+    logs: Mapping[ClientId, HostLog]
+    version: int
+    """Of the newest account document."""
+    entries: int
+
+    def head(self, client_id: ClientId) -> Head | None:
+        """Return the head of a log; None: the host has no record of it."""
+        log = self.logs.get(client_id)
+        return None if log is None else log.head
+
+
+class HostClient:
+    """One host. An async context manager; its session lives as long as it does.
+
+    Every method raises `HostRefusedError` with the host's code if the host says
+    no, and `TransportError`, or one of its kinds, if it does not answer, or not in
+    the protocol's form, or more than it may, or too slowly.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        insecure: bool = False,
+        limits: Limits = LIMITS,
+        trust: ssl.SSLContext | None = None,
+        random: Random = secrets.token_bytes,
+    ) -> None:
+        """Talk to the host at `url`, as a person typed it; see `host_origin`."""
+        self._channel = Channel(
+            host_origin(url, insecure=insecure), limits=limits, trust=trust
+        )
+        self._random = random
+
+    async def __aenter__(self) -> Self:
+        """Return the host."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, and forget the session's token."""
+        await self._channel.close()
+
+    @property
+    def origin(self) -> str:
+        """The origin that every proof is bound to."""
+        return self._channel.origin
+
+    @property
+    def has_session(self) -> bool:
+        """Whether there is a token; the host may have ended its session."""
+        return self._channel.token is not None
+
+    def forget_session(self) -> None:
+        """Forget the token, as after a `session-invalid`."""
+        self._channel.token = None
+
+    # -- before a session ----------------------------------------------------
+
+    async def info(self) -> InfoAnswer:
+        """Return what the host says of itself."""
+        return await self._get("/info", InfoAnswer, authorised=False)
+
+    async def prelogin(self, username: str) -> PreloginAnswer:
+        """Return the salt of a passphrase, and a nonce for one proof."""
+        return await self._post(
+            "/prelogin",
+            PreloginRequest(username=username),
+            PreloginAnswer,
+            expect=HTTPStatus.OK,
+            authorised=False,
+        )
+
+    async def register(
+        self,
+        prover: Prover,
+        *,
+        documents: Sequence[bytes],
+        keys_blob: bytes,
+        invite: str | None,
+        keys: RegisterKeys,
+    ) -> Session:
+        """Make an account of documents that this owner signed; begin a session."""
+        transcript = self._transcript(
+            Action.REGISTER, prover, body_of_register(documents, keys_blob, invite)
+        )
+        recovery = keys.recovery
+        request = RegisterRequest(
+            username=prover.username,
+            documents=list(documents),
+            keys_blob=keys_blob,
+            proofs=RegisterProofs(
+                login=keys.login.prove(transcript),
+                client=keys.client.prove(transcript),
+                signing=keys.signing.prove(transcript),
+                recovery=None if recovery is None else recovery.prove(transcript),
+            ),
+            invite=invite,
+            **_proven(transcript),
+        )
+        return await self._begin("/accounts", request)
+
+    async def open_session(self, prover: Prover, *, by: str, key: Proves) -> Session:
+        """Begin a session `by` the key of "login", "client" or "recovery"."""
+        action = Action.SESSION if by == "client" else Action.LOGIN
+        transcript = self._transcript(action, prover, b"")
+        request = SessionRequest(
+            username=prover.username,
+            by=by,
+            signature=key.prove(transcript),
+            **_proven(transcript),
+        )
+        return await self._begin("/sessions", request)
+
+    # -- the account ---------------------------------------------------------
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Return every session of the account."""
+        answer = await self._get("/sessions", SessionsAnswer, LIST_ANSWER_BYTES_MAX)
+        return answer.sessions
+
+    async def end_session(self, session_id: str = "current") -> None:
+        """End a session; "current" is this one."""
+        await self._done("DELETE", f"/sessions/{session_id}")
+        if session_id == "current":
+            self.forget_session()
+
+    async def documents(self, *, after: int) -> list[bytes]:
+        """Return a page of account documents, from version `after` + 1 on.
+
+        Empty: there are no later ones. Verify a page before asking for the next,
+        for a host could go on for ever.
+        """
+        data = await self._binary(
+            f"/documents?after={after}", DOCUMENTS_ANSWER_BYTES_MAX
+        )
+        try:
+            return decode_documents(data)
+        except MalformedRecordError as error:
+            raise MalformedAnswerError(str(error)) from None
+
+    async def keys_blob(self) -> bytes:
+        """Return the newest keys blob."""
+        return await self._binary("/keys", KEYS_BLOB_BYTES_MAX)
+
+    async def put_document(
+        self,
+        prover: Prover,
+        *,
+        document: bytes,
+        keys_blob: bytes | None,
+        by: str,
+        key: Proves,
+    ) -> int:
+        """Store the next version, with a proof `by` "login" or "recovery"."""
+        transcript = self._transcript(
+            Action.DOCUMENT, prover, body_of_document(document, keys_blob)
+        )
+        request = DocumentRequest(
+            document=document,
+            keys_blob=keys_blob,
+            by=by,
+            signature=key.prove(transcript),
+            **_proven(transcript),
+        )
+        answer = await self._post("/documents", request, VersionAnswer)
+        return answer.version
+
+    async def restore_documents(
+        self,
+        prover: Prover,
+        *,
+        documents: Sequence[bytes],
+        keys_blob: bytes,
+        key: Proves,
+    ) -> int:
+        """Put documents back that the host lost, proven by the client's key."""
+        transcript = self._transcript(
+            Action.RESTORE, prover, body_of_restore(documents, keys_blob)
+        )
+        request = RestoreRequest(
+            username=prover.username,
+            documents=list(documents),
+            keys_blob=keys_blob,
+            signature=key.prove(transcript),
+            **_proven(transcript),
+        )
+        answer = await self._post(
+            "/documents/restore", request, VersionAnswer, authorised=False
+        )
+        return answer.version
+
+    async def delete_account(
+        self, prover: Prover, account_id: AccountId, *, by: str, key: Proves
+    ) -> None:
+        """Delete the account and all it stored; a proof `by` "login" or "recovery"."""
+        transcript = self._transcript(Action.DELETE, prover, body_of_delete(account_id))
+        request = DeleteRequest(
+            by=by, signature=key.prove(transcript), **_proven(transcript)
+        )
+        await self._done("POST", "/account/delete", msgspec.json.encode(request))
+        self.forget_session()
+
+    async def clients(self) -> list[ClientInfo]:
+        """Return every client of the account, by number."""
+        answer = await self._get("/clients", ClientsAnswer, LIST_ANSWER_BYTES_MAX)
+        return answer.clients
+
+    async def usage(self) -> UsageAnswer:
+        """Return what the account has stored, and may store."""
+        return await self._get("/usage", UsageAnswer)
+
+    # -- logs ----------------------------------------------------------------
+
+    async def append(
+        self, client_id: ClientId, records: Sequence[SealedRecord]
+    ) -> AppendAnswer:
+        """Append records of one log; those that are there already count as done."""
+        body = b"".join(encode_frame(record) for record in records)
+        path = f"{API_PATH}/logs/{client_id.hex()}"
+        # 201: some were new. 200: none was.
+        async with self._channel.exchange(
+            "POST",
+            path,
+            expect=(HTTPStatus.OK, HTTPStatus.CREATED),
+            body=body,
+            body_type=BINARY_TYPE,
+        ) as answer:
+            data = await answer.read(SMALL_ANSWER_BYTES_MAX)
+            return _decode(answer.content_type, data, AppendAnswer)
+
+    async def heads(self) -> HostHeads:
+        """Return what the host says of every log."""
+        answer = await self._get("/heads", HeadsAnswer, LIST_ANSWER_BYTES_MAX)
+        logs = {
+            ClientId(bytes.fromhex(head.client_id)): HostLog(
+                head=Head(seq=Seq(head.seq), hash=RecordHash(bytes.fromhex(head.hash))),
+                entries=head.entries,
+                stored_bytes=head.stored_bytes,
+            )
+            for head in answer.heads
+        }
+        if len(logs) != len(answer.heads):
+            raise MalformedAnswerError("the host names two heads of one log")
+        return HostHeads(logs=logs, version=answer.version, entries=answer.entries)
+
+    async def read_log(
+        self,
+        client_id: ClientId,
+        *,
+        after: int,
+        bytes_max: int = READ_BYTES_MAX,
+        bodies: bool = True,
+    ) -> AsyncIterator[SealedRecord]:
+        """Yield a page of records with a seq above `after`, as they come.
+
+        -1 begins at the first. The network waits while whoever takes them works.
+        Raises `MalformedError` for what is no record.
+        """
+        path = (
+            f"{API_PATH}/logs/{client_id.hex()}?after={after}&max_bytes={bytes_max}"
+            f"&bodies={int(bodies)}"
+        )
+        reader = FrameReader()
+        async with self._channel.exchange(
+            "GET", path, expect=(HTTPStatus.OK,)
+        ) as answer:
+            _check_type(answer.content_type, BINARY_TYPE)
+            try:
+                # A record that is larger than a page comes alone.
+                async for chunk in answer.chunks(bytes_max + _FRAME_BYTES_MAX):
+                    for record in reader.feed(chunk):
+                        yield record
+                reader.end()
+            except MalformedRecordError as error:
+                raise MalformedError(
+                    f"log of client {client_id.hex()[:8]}: {error}"
+                ) from None
+
+    async def changes(
+        self, *, entries: int, version: int, wait_seconds: int
+    ) -> ChangesAnswer:
+        """Return once something is another than said, or when the time is up."""
+        wait = min(wait_seconds, CHANGES_WAIT_SECONDS_MAX)
+        return await self._get(
+            f"/changes?entries={entries}&version={version}&wait={wait}",
+            ChangesAnswer,
+            wait_seconds=wait,
+        )
+
+    # -- how -----------------------------------------------------------------
+
+    def _transcript(self, action: Action, prover: Prover, body: bytes) -> Transcript:
+        if len(prover.nonce) != NONCE_BYTES:
+            raise MalformedAnswerError("the host's nonce has another length than ours")
+        return Transcript(
+            origin=self.origin,
+            action=action,
+            username=prover.username,
+            nonce=prover.nonce,
+            client_nonce=self._random(NONCE_BYTES),
+            client_id=prover.client_id,
+            salt=prover.salt,
+            body=body,
+        )
+
+    async def _begin(self, path: str, request: msgspec.Struct) -> Session:
+        answer = await self._post(path, request, SessionAnswer, authorised=False)
+        if _TOKEN.fullmatch(answer.token) is None:
+            raise MalformedAnswerError("the host's session token is not in its form")
+        self._channel.token = SessionToken(answer.token)
+        return Session(
+            account_id=AccountId(bytes.fromhex(answer.account_id)),
+            version=answer.version,
+        )
+
+    async def _get(
+        self,
+        path: str,
+        kind: type[T],
+        bytes_max: int = SMALL_ANSWER_BYTES_MAX,
+        *,
+        authorised: bool = True,
+        wait_seconds: float = 0.0,
+    ) -> T:
+        async with self._channel.exchange(
+            "GET",
+            API_PATH + path,
+            expect=(HTTPStatus.OK,),
+            authorised=authorised,
+            wait_seconds=wait_seconds,
+        ) as answer:
+            return _decode(answer.content_type, await answer.read(bytes_max), kind)
+
+    async def _post(
+        self,
+        path: str,
+        request: msgspec.Struct,
+        kind: type[T],
+        *,
+        expect: int = HTTPStatus.CREATED,
+        authorised: bool = True,
+    ) -> T:
+        async with self._channel.exchange(
+            "POST",
+            API_PATH + path,
+            expect=(expect,),
+            body=msgspec.json.encode(request),
+            body_type=JSON_TYPE,
+            authorised=authorised,
+        ) as answer:
+            data = await answer.read(SMALL_ANSWER_BYTES_MAX)
+            return _decode(answer.content_type, data, kind)
+
+    async def _binary(self, path: str, bytes_max: int) -> bytes:
+        async with self._channel.exchange(
+            "GET", API_PATH + path, expect=(HTTPStatus.OK,)
+        ) as answer:
+            _check_type(answer.content_type, BINARY_TYPE)
+            return await answer.read(bytes_max)
+
+    async def _done(self, method: str, path: str, body: bytes | None = None) -> None:
+        async with self._channel.exchange(
+            method,
+            API_PATH + path,
+            expect=(HTTPStatus.NO_CONTENT,),
+            body=body,
+            body_type=JSON_TYPE,
+        ):
+            pass
+
+
+def _proven(transcript: Transcript) -> dict[str, Any]:
+    return {
+        "client_id": transcript.client_id.hex(),
+        "nonce": transcript.nonce,
+        "client_nonce": transcript.client_nonce,
+    }
+
+
+def _check_type(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise MalformedAnswerError(
+            "what answered is no host: is the address right, and does this network"
+            " let you through?"
+        )
+
+
+def _decode(content_type: str, data: bytes, kind: type[T]) -> T:
+    """Read JSON of one type: no unknown field, no NaN, no other text than UTF-8."""
+    _check_type(content_type, JSON_TYPE)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswerError(
+            f"the host's answer is not in its form: {shown(str(error))}"
+        ) from None
