@@ -29,8 +29,51 @@ class Usage:
     stored_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What an append came to."""
+
+    new: int
+    """Records that were not there before."""
+    heads: dict[ClientId, Head]
+    """Where the logs end now that the append was about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogState:
+    """Where a log ends, and what it takes."""
+
+    head: Head
+    stored_bytes: int
+
+    @property
+    def entries(self) -> int:
+        """How many records it has."""
+        return self.head.seq + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeState:
+    """Two numbers of an account: whatever changes in it, one of them grows."""
+
+    entries: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Every log that has records, and the change state of the same moment."""
+
+    logs: dict[ClientId, LogState]
+    state: ChangeState
+
+
 class LogStore(Protocol):
-    """Append-only logs of sealed records, and the documents that govern them."""
+    """Append-only logs of sealed records, and the documents that govern them.
+
+    An account that `AccountStore.delete` has marked is empty for every reader, and
+    takes nothing: raises `AccountDeletingError`.
+    """
 
     async def append(self, account: AccountId, records: Sequence[SealedRecord]) -> int:
         """Append records, each to its client's log; return how many were new.
@@ -45,7 +88,18 @@ class LogStore(Protocol):
         """
 
     async def heads(self, account: AccountId) -> dict[ClientId, Head]:
-        """Return the head of every log that has records."""
+        """Return the head of every log that has records; as `overview`."""
+
+    async def clients(self, account: AccountId) -> list[ClientId]:
+        """Return whose logs have records, by id, without a look at a record."""
+
+    async def overview(self, account: AccountId) -> Overview:
+        """Return where every log ends, and what it takes.
+
+        In a time that goes by the number of logs, not of records. Heads are
+        computed from the records: raises `StorageCorruptError` where one is not
+        what was stored.
+        """
 
     async def read(
         self,
@@ -190,45 +244,6 @@ class EndedSessions:
 
     everyone: bool = False
     clients: frozenset[ClientId] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
-    """What an append came to."""
-
-    new: int
-    """Records that were not there before."""
-    heads: dict[ClientId, Head]
-    """Where the logs end now that the append was about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogState:
-    """Where a log ends, and what it takes."""
-
-    head: Head
-    stored_bytes: int
-
-    @property
-    def entries(self) -> int:
-        """How many records it has."""
-        return self.head.seq + 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeState:
-    """Two numbers of an account: whatever changes in it, one of them grows."""
-
-    entries: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
-    """Every log that has records, and the change state of the same moment."""
-
-    logs: dict[ClientId, LogState]
-    state: ChangeState
 
 
 class AccountStore(Protocol):

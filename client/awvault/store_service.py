@@ -60,15 +60,15 @@ class DatabaseService:
             records += usage.entries
             stored_bytes += usage.stored_bytes
             documents += len(await self._store.documents(account))
-            for client, head in sorted((await self._store.heads(account)).items()):
-                view = await self._client(account, client, head)
-                clients.append(
-                    ClientUsage(
-                        client_id=view.client_id,
-                        records=view.records,
-                        stored_bytes=view.stored_bytes,
-                    )
+            overview = await self._store.overview(account)
+            clients += [
+                ClientUsage(
+                    client_id=client.hex(),
+                    records=log.entries,
+                    stored_bytes=log.stored_bytes,
                 )
+                for client, log in sorted(overview.logs.items())
+            ]
         journal, index = await asyncio.to_thread(self._own_rows)
         path = self._database.path
         files = (path, path.with_name(path.name + "-wal"))

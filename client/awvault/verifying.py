@@ -156,7 +156,7 @@ class _Verifying:
         for account in await self._store.accounts():
             if account != self._keys.account_id:
                 self._tally.found(f"account {account.hex()}", "not this vault's")
-        for client in await self._store.heads(self._keys.account_id):
+        for client in await self._store.clients(self._keys.account_id):
             if client not in self._keys.clients:
                 self._tally.found(
                     f"client {client.hex()}", "the account document does not name it"

@@ -90,6 +90,7 @@ COMMITTING: Final = "awvault.crypto.committing"
 ENVELOPE: Final = "awvault.crypto.envelope"
 LOGS: Final = "awserver.storage.sqlite.logs"
 LOGS_SQL: Final = "awserver/storage/sqlite/migrations/0001_logs.sql"
+ACCOUNTS_SQL: Final = "awserver/storage/sqlite/migrations/0002_accounts.sql"
 COMPRESS: Final = "awvault.columns.compress"
 PAYLOAD: Final = "awvault.columns.payload"
 HASHING: Final = "awvault.crypto.hashing"
@@ -114,6 +115,9 @@ STATE: Final = "awvault.state"
 TABLES: Final = "awvault.tables"
 WRITER: Final = "awserver.storage.sqlite.writer"
 VAULT: Final = "awvault.vault"
+
+_OF_ANY = "{before} NOT EXISTS (\n    SELECT 1 FROM deletions"
+_OF_ONE = f"{_OF_ANY} WHERE account_id = OLD.account_id"
 
 _NO_COMMITMENT = (
     COMMITTING,
@@ -983,9 +987,29 @@ MUTANTS: Final = (
         "documents may be deleted",
         "test_t32_immutable.py::no_statement_changes",
         (
-            LOGS_SQL,
-            "BEFORE DELETE ON documents BEGIN",
-            "BEFORE DELETE ON documents WHEN 0 BEGIN",
+            ACCOUNTS_SQL,
+            "BEFORE DELETE ON documents\nWHEN NOT",
+            "BEFORE DELETE ON documents\nWHEN 0 AND NOT",
+        ),
+    ),
+    mutant(
+        "T32",
+        "the mark of one account opens all",
+        "test_t32_immutable.py::no_statement_changes",
+        (
+            ACCOUNTS_SQL,
+            _OF_ONE.format(before="BEFORE DELETE ON records\nWHEN"),
+            _OF_ANY.format(before="BEFORE DELETE ON records\nWHEN"),
+        ),
+    ),
+    mutant(
+        "T32",
+        "bodies of any account may go once one is marked",
+        "test_t32_immutable.py::no_statement_changes",
+        (
+            ACCOUNTS_SQL,
+            _OF_ONE.format(before=") AND"),
+            _OF_ANY.format(before=") AND"),
         ),
     ),
     mutant(

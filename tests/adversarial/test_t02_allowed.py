@@ -51,6 +51,34 @@ COLUMNS = {
         "entries": "how many entries",
         "bytes": "how many bytes",
     },
+    "accounts": {
+        "account_id": "which account",
+        "standing": "whether whoever runs the host serves it",
+        "quota_bytes": "what whoever runs the host lets it store",
+    },
+    "usernames": {"username": "username", "account_id": "which account"},
+    "sessions": {
+        "account_id": "which account",
+        "token_hash": "nothing: a hash of random bytes",
+        "client_id": "which client",
+        "created_hour": "when, to the hour, somebody logged in",
+        "seen_hour": "when, to the hour, that session was used last",
+    },
+    "used_nonces": {
+        "account_id": "which account",
+        "nonce": "when somebody proved a key; forgotten within minutes",
+    },
+    "invites": {
+        "code_hash": "nothing: a hash of random bytes",
+        "expires_hour": "when, to the hour, whoever runs the host invited somebody",
+    },
+    "host_secret": {"one": "always 1", "secret": "nothing: random bytes"},
+    "log_usage": {
+        "account_id": "which account",
+        "client_id": "which client",
+        "bytes": "how many bytes",
+    },
+    "deletions": {"account_id": "which account is just being deleted"},
     # -- the vault's own: on this machine only
     "vault": {
         "one": "always 1",

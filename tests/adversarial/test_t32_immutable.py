@@ -7,7 +7,7 @@ a record. It binds statements that change data; whoever may change the schema
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -16,12 +16,19 @@ import apsw
 import pytest
 
 from awserver.errors import SeqConflictError
-from awserver.records import RecordHash, Seq
+from awserver.records import AccountId, RecordHash, Seq
 from awserver.storage.base import Usage
 from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
-from tests.helpers.records import ACCOUNT, CLIENT, OTHER_CLIENT, chain, record
+from tests.helpers.records import (
+    ACCOUNT,
+    CLIENT,
+    OTHER_ACCOUNT,
+    OTHER_CLIENT,
+    chain,
+    record,
+)
 
 APPENDS: Final = 50
 
@@ -115,7 +122,10 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def rows(db: Database) -> Rows:
-    """Fill the store: four records, one of them erased, and two documents."""
+    """Fill the store: four records, one of them erased, and two documents.
+
+    Another account is marked for deletion; nothing of this one may go for that.
+    """
     store = SqliteLogStore(db)
     await store.append(ACCOUNT, chain(4))
     for version in (1, 2):
@@ -132,8 +142,18 @@ async def rows(db: Database) -> Rows:
         tx.execute("DELETE FROM bodies WHERE client_id = :client AND seq = 3", NAMES)
 
     await db.write(erase)
+    await db.write(mark(OTHER_ACCOUNT))
     with outsider(db) as connection:
         return all_rows(connection)
+
+
+def mark(account: AccountId) -> Callable[[Transaction], None]:
+    """Return a work that marks an account for deletion."""
+
+    def work(tx: Transaction) -> None:
+        tx.execute("INSERT INTO deletions (account_id) VALUES (?)", (account,))
+
+    return work
 
 
 @contextlib.contextmanager
@@ -198,6 +218,18 @@ def test_t32_every_trigger_has_its_mutant(db: Database) -> None:
     with outsider(db) as connection:
         named = "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
         assert {name for (name,) in connection.execute(named)} == set(TRIGGERS)
+
+
+async def test_t32_rows_of_an_account_that_is_deleted_may_only_go(
+    db: Database, rows: Rows
+) -> None:
+    """Once it is marked: DELETE alone, no UPDATE, and nothing in another's place."""
+    await db.write(mark(ACCOUNT))
+    with outsider(db) as connection:
+        _, changed = try_all(connection, rows)
+    assert changed
+    assert {statement.split()[0] for statement in changed} == {"DELETE"}
+    assert {statement.split()[2] for statement in changed} == set(COLUMNS)
 
 
 async def test_t32_fifty_appends_at_one_seq_store_one(db: Database) -> None:

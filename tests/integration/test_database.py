@@ -23,6 +23,7 @@ from awserver.errors import (
 from awserver.storage.sqlite import logs
 from awserver.storage.sqlite.checkpoints import PAGE_BYTES, WAL_BYTES_MAX
 from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.logs import SqliteLogStore
 from awserver.storage.sqlite.writer import GROUP_WORKS_MAX
 from tests.helpers.databases import (
     Fault,
@@ -32,6 +33,7 @@ from tests.helpers.databases import (
     insert,
     numbers,
 )
+from tests.helpers.records import ACCOUNT, CLIENT, OTHER_CLIENT, chain
 
 
 @pytest.fixture
@@ -600,4 +602,39 @@ async def test_the_stores_tables_are_made_once(path: Path) -> None:
             logs.migrate(opened)
             with opened.reading() as tx:
                 found = tx.execute("SELECT * FROM schema_migrations").fetchall()
-            assert found == [("host", 1)]
+            assert found == [("host", 1), ("host", 2)]
+
+
+async def test_a_store_of_the_version_before_is_upgraded(
+    tmp_path: Path, path: Path
+) -> None:
+    """A copy is kept beside it; what each log takes is counted from its records."""
+    old = tmp_path / "old"
+    old.mkdir()
+    first = logs.migrations() / "0001_logs.sql"
+    (old / "0001_logs.sql").write_text(first.read_text())
+    records = [*chain(3), *chain(2, client=OTHER_CLIENT, body=bytes(100))]
+    async with database(path) as opened:
+        opened.migrate(logs.COMPONENT, old)
+
+        def work(tx: Transaction) -> None:
+            for one in records:
+                key = (ACCOUNT, one.header.client_id, one.header.seq)
+                tx.execute(
+                    "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)",
+                    (*key, one.hash, one.header_bytes, one.signature),
+                )
+                tx.execute("INSERT INTO bodies VALUES (?, ?, ?, ?)", (*key, one.body))
+
+        await opened.write(work)
+    async with database(path, create=False) as opened:
+        logs.migrate(opened)
+        overview = await SqliteLogStore(opened).overview(ACCOUNT)
+        taken = {client: log.stored_bytes for client, log in overview.logs.items()}
+        assert taken == {
+            CLIENT: sum(len(one.encode()) for one in records[:3]),
+            OTHER_CLIENT: sum(len(one.encode()) for one in records[3:]),
+        }
+        await opened.write(running("DROP TABLE notes"))
+        opened.check_schema({logs.COMPONENT: logs.migrations()})
+    assert [copy.name for copy in copies(tmp_path)] == ["a.db.before-host-0002"]

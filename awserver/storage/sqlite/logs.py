@@ -6,6 +6,7 @@ The asynchronous forms wrap these.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -13,10 +14,12 @@ from typing import Final, TypeVar
 
 from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
 from awserver.errors import (
+    AccountDeletingError,
     ChainBrokenError,
     DocumentConflictError,
     LimitExceededError,
     MalformedRecordError,
+    QuotaExceededError,
     RecordErasedError,
     SeqConflictError,
     StorageCorruptError,
@@ -36,7 +39,11 @@ from awserver.storage.base import (
     APPEND_BYTES_MAX,
     APPEND_RECORDS_MAX,
     READ_BYTES_MAX,
+    Appended,
+    ChangeState,
+    LogState,
     LogStore,
+    Overview,
     Usage,
 )
 from awserver.storage.sqlite.database import Database, Transaction
@@ -45,7 +52,7 @@ COMPONENT: Final = "host"
 
 # From one client to the next by the key, so that the length of a log is no
 # matter; max() with GROUP BY would look at every record.
-_HEADS: Final = """
+_CLIENTS: Final = """
 WITH RECURSIVE clients (id) AS (
     SELECT min(client_id) FROM records WHERE account_id = :id
     UNION ALL
@@ -55,10 +62,23 @@ WITH RECURSIVE clients (id) AS (
     )
     FROM clients WHERE clients.id IS NOT NULL
 )
-SELECT r.client_id, r.seq, r.hash FROM clients CROSS JOIN records AS r
-WHERE r.account_id = :id AND r.client_id = clients.id AND r.seq = (
+"""
+_IDS: Final = "SELECT id FROM clients WHERE id IS NOT NULL"
+_HEADS: Final = """
+SELECT r.seq, r.header, r.signature, u.bytes FROM clients
+CROSS JOIN records AS r ON r.account_id = :id AND r.client_id = clients.id
+AND r.seq = (
     SELECT max(seq) FROM records WHERE account_id = :id AND client_id = clients.id
 )
+LEFT JOIN log_usage AS u ON u.account_id = :id AND u.client_id = clients.id
+"""
+
+# Of a deleted account nothing is found, from the mark on; its rows go later.
+_STATE: Final = """
+SELECT
+    coalesce((SELECT entries FROM usage WHERE account_id = :id), 0),
+    coalesce((SELECT max(version) FROM documents WHERE account_id = :id), 0)
+WHERE NOT EXISTS (SELECT 1 FROM deletions WHERE account_id = :id)
 """
 
 _RECORD: Final = "SELECT r.header, r.signature, b.body FROM records AS r"
@@ -96,6 +116,22 @@ class SqliteLogStore(LogStore):
         self, tx: Transaction, account: AccountId, records: Sequence[SealedRecord]
     ) -> int:
         """Append inside a transaction; see `LogStore.append`."""
+        if is_deleted(tx, account):
+            raise AccountDeletingError
+        return self.appended_within(tx, account, records).new
+
+    def appended_within(
+        self,
+        tx: Transaction,
+        account: AccountId,
+        records: Sequence[SealedRecord],
+        *,
+        quota_bytes: int | None = None,
+    ) -> Appended:
+        """Append to an account that is not deleted; say what it came to.
+
+        Raises `QuotaExceededError` too, if the account would come to take more.
+        """
         stored_bytes = sum(_record_bytes(record) for record in records)
         if len(records) > APPEND_RECORDS_MAX or stored_bytes > APPEND_BYTES_MAX:
             raise LimitExceededError(
@@ -103,7 +139,7 @@ class SqliteLogStore(LogStore):
                 f" at most {APPEND_RECORDS_MAX} of {APPEND_BYTES_MAX} are taken"
             )
         heads: dict[ClientId, tuple[Head, int] | None] = {}
-        new_entries = new_bytes = 0
+        new: dict[ClientId, tuple[int, int]] = {}
         for record in records:
             header = record.header
             if header.account_id != account:
@@ -115,17 +151,13 @@ class SqliteLogStore(LogStore):
                 continue
             self._insert(tx, heads[client], record)
             heads[client] = (Head(seq=header.seq, hash=record.hash), header.epoch)
-            new_entries += 1
-            new_bytes += _record_bytes(record)
-        if new_entries:
-            tx.execute(
-                "INSERT INTO usage (account_id, entries, bytes) VALUES (?, ?, ?)"
-                " ON CONFLICT (account_id) DO UPDATE SET"
-                " entries = entries + excluded.entries,"
-                " bytes = bytes + excluded.bytes",
-                (account, new_entries, new_bytes),
-            )
-        return new_entries
+            entries, taken = new.get(client, (0, 0))
+            new[client] = (entries + 1, taken + _record_bytes(record))
+        _count(tx, account, new, quota_bytes)
+        return Appended(
+            new=sum(entries for entries, _ in new.values()),
+            heads={client: at[0] for client, at in heads.items() if at is not None},
+        )
 
     def _is_stored(
         self,
@@ -217,24 +249,50 @@ class SqliteLogStore(LogStore):
         ).fetchone()
         if found is None:
             return None
-        seq, header_bytes, signature = found
-        record = _stored(tx, header_bytes, signature, None, bodies=False)
-        if record.header.seq != seq:
-            raise _damaged(f"record {record.header.seq} lies where record {seq} was")
-        return Head(seq=Seq(seq), hash=record.hash), record.header.epoch
+        record = _at(tx, *found)
+        return Head(seq=record.header.seq, hash=record.hash), record.header.epoch
 
     # -- reading -------------------------------------------------------------
 
     async def heads(self, account: AccountId) -> dict[ClientId, Head]:
         """See `LogStore.heads`."""
+        overview = await self.overview(account)
+        return {client: log.head for client, log in overview.logs.items()}
 
-        def work(tx: Transaction) -> dict[ClientId, Head]:
-            return {
-                ClientId(client): Head(seq=Seq(seq), hash=RecordHash(record_hash))
-                for client, seq, record_hash in tx.execute(_HEADS, {"id": account})
-            }
+    async def clients(self, account: AccountId) -> list[ClientId]:
+        """See `LogStore.clients`."""
+
+        def work(tx: Transaction) -> list[ClientId]:
+            if is_deleted(tx, account):
+                return []
+            return [
+                ClientId(client)
+                for (client,) in tx.execute(f"{_CLIENTS}{_IDS}", {"id": account})
+            ]
 
         return await self._read(work)
+
+    async def overview(self, account: AccountId) -> Overview:
+        """See `LogStore.overview`."""
+        return await self._read(lambda tx: self.overview_within(tx, account))
+
+    @staticmethod
+    def overview_within(tx: Transaction, account: AccountId) -> Overview:
+        """Return where every log ends; see `LogStore.overview`."""
+        found = tx.execute(_STATE, {"id": account}).fetchone()
+        if found is None:
+            return Overview(logs={}, state=ChangeState(entries=0, version=0))
+        logs = {}
+        for seq, header, signature, stored_bytes in tx.execute(
+            f"{_CLIENTS}{_HEADS}", {"id": account}
+        ):
+            record = _at(tx, seq, header, signature)
+            logs[record.header.client_id] = LogState(
+                head=Head(seq=record.header.seq, hash=record.hash),
+                stored_bytes=stored_bytes or 0,
+            )
+        entries, version = found
+        return Overview(logs=logs, state=ChangeState(entries=entries, version=version))
 
     @staticmethod
     def heads_within(
@@ -288,7 +346,7 @@ class SqliteLogStore(LogStore):
         bodies: bool = True,
     ) -> list[SealedRecord]:
         """Read a page inside a transaction; see `LogStore.read`."""
-        if start > SEQ_MAX:
+        if start > SEQ_MAX or is_deleted(tx, account):
             return []
         page: list[SealedRecord] = []
         left = min(bytes_max, READ_BYTES_MAX)
@@ -309,7 +367,7 @@ class SqliteLogStore(LogStore):
         tx: Transaction, account: AccountId, client: ClientId, seq: Seq
     ) -> SealedRecord | None:
         """Return one record, or None if the log does not hold it."""
-        if seq > SEQ_MAX:
+        if seq > SEQ_MAX or is_deleted(tx, account):
             return None
         found = tx.execute(
             f"{_RECORD}{_BODY_BESIDE}{_OF_LOG} AND r.seq = ?", (account, client, seq)
@@ -345,7 +403,8 @@ class SqliteLogStore(LogStore):
             lambda tx: [
                 AccountId(account)
                 for (account,) in tx.execute(
-                    "SELECT DISTINCT account_id FROM documents ORDER BY account_id"
+                    "SELECT DISTINCT account_id FROM documents WHERE account_id"
+                    " NOT IN (SELECT account_id FROM deletions) ORDER BY account_id"
                 )
             ]
         )
@@ -389,11 +448,8 @@ class SqliteLogStore(LogStore):
                 f"the account document has {len(document)} bytes, at most"
                 f" {DOCUMENT_BYTES_MAX} are taken"
             )
-        if keys_blob is not None and len(keys_blob) > KEYS_BLOB_BYTES_MAX:
-            raise LimitExceededError(
-                f"the keys blob has {len(keys_blob)} bytes, at most"
-                f" {KEYS_BLOB_BYTES_MAX} are taken"
-            )
+        if is_deleted(tx, account):
+            raise AccountDeletingError
         newest = 0
         for (found,) in tx.execute(
             "SELECT max(version) FROM documents WHERE account_id = ?", (account,)
@@ -409,6 +465,19 @@ class SqliteLogStore(LogStore):
             (account, version, document_hash, document),
         )
         if keys_blob is not None:
+            SqliteLogStore.put_keys_blob_within(tx, account, keys_blob)
+
+    @staticmethod
+    def put_keys_blob_within(
+        tx: Transaction, account: AccountId, keys_blob: bytes
+    ) -> None:
+        """Put a keys blob in place of the one before, which is overwritten."""
+        if len(keys_blob) > KEYS_BLOB_BYTES_MAX:
+            raise LimitExceededError(
+                f"the keys blob has {len(keys_blob)} bytes, at most"
+                f" {KEYS_BLOB_BYTES_MAX} are taken"
+            )
+        with overwriting(tx):
             tx.execute(
                 "INSERT INTO keys_blobs (account_id, blob) VALUES (?, ?)"
                 " ON CONFLICT (account_id) DO UPDATE SET blob = excluded.blob",
@@ -428,7 +497,7 @@ class SqliteLogStore(LogStore):
         tx: Transaction, account: AccountId, *, start_version: int = 1
     ) -> list[bytes]:
         """Return the account documents, oldest first."""
-        if start_version > SEQ_MAX:
+        if start_version > SEQ_MAX or is_deleted(tx, account):
             return []
         return [
             document
@@ -461,6 +530,58 @@ class SqliteLogStore(LogStore):
         return await asyncio.to_thread(run)
 
 
+def is_deleted(tx: Transaction, account: AccountId) -> bool:
+    """Say whether an account is marked as deleted; its rows may still be there."""
+    return (
+        tx.execute(
+            "SELECT 1 FROM deletions WHERE account_id = ?", (account,)
+        ).fetchone()
+        is not None
+    )
+
+
+@contextlib.contextmanager
+def overwriting(tx: Transaction) -> Iterator[None]:
+    """Overwrite with zeros, in the database file, what is deleted meanwhile."""
+    tx.pragma("secure_delete", True)  # noqa: FBT003 - SQLite's own words
+    try:
+        yield
+    finally:
+        tx.pragma("secure_delete", False)  # noqa: FBT003
+
+
+def _count(
+    tx: Transaction,
+    account: AccountId,
+    new: dict[ClientId, tuple[int, int]],
+    quota_bytes: int | None,
+) -> None:
+    """Add what is new to what the account and each log take; hold to the quota."""
+    if not new:
+        return
+    for client, (_, taken) in new.items():
+        tx.execute(
+            "INSERT INTO log_usage (account_id, client_id, bytes) VALUES (?, ?, ?)"
+            " ON CONFLICT (account_id, client_id) DO UPDATE SET"
+            " bytes = bytes + excluded.bytes",
+            (account, client, taken),
+        )
+    counted: list[tuple[int]] = tx.execute(  # type: ignore[assignment]
+        "INSERT INTO usage (account_id, entries, bytes) VALUES (?, ?, ?)"
+        " ON CONFLICT (account_id) DO UPDATE SET"
+        " entries = entries + excluded.entries, bytes = bytes + excluded.bytes"
+        " RETURNING bytes",
+        (
+            account,
+            sum(entries for entries, _ in new.values()),
+            sum(taken for _, taken in new.values()),
+        ),
+    ).fetchall()
+    ((needed_bytes,),) = counted
+    if quota_bytes is not None and needed_bytes > quota_bytes:
+        raise QuotaExceededError(quota_bytes=quota_bytes, needed_bytes=needed_bytes)
+
+
 def _record_bytes(record: SealedRecord) -> int:
     """Return what a record counts for: all of it, erased body or not."""
     return len(record.header_bytes) + len(record.signature) + record.header.body_bytes
@@ -481,6 +602,14 @@ def _stored(
         raise _damaged(error) from error
     if bodies and body is None and not SqliteLogStore.is_erased(tx, record.header):
         raise _damaged(f"the body of record {record.header.seq} is missing")
+    return record
+
+
+def _at(tx: Transaction, seq: int, header: bytes, signature: bytes) -> SealedRecord:
+    """Return the record that lies at `seq`, without its body; checked as `_stored`."""
+    record = _stored(tx, header, signature, None, bodies=False)
+    if record.header.seq != seq:
+        raise _damaged(f"record {record.header.seq} lies where record {seq} was")
     return record
 
 
