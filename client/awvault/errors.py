@@ -10,9 +10,12 @@ Hierarchy:
   - HostRefusedError: the host said no, with a code
   - UnsupportedSuiteError: written by a newer client; update this one
   - WrongPassphraseError: the passphrase opens no slot of this vault
+  - WrongRecoveryKeyError: the recovery key opens no slot of this account
   - NotEnoughMemoryError: the machine cannot spare what unlocking takes
   - InvalidInputError: the caller is wrong, in the field that is named
     + LimitError: more of something than is kept
+    + RecoveryWordsError: the words are no recovery key
+    + WeakPassphraseError: a host could guess the passphrase
   - NotFoundError
     + BucketNotFoundError
   - VaultLockedError: another process holds the data directory
@@ -104,6 +107,17 @@ class WrongPassphraseError(Error):
         self.hint = hint
 
 
+class WrongRecoveryKeyError(Error):
+    """The recovery key opens no slot of this account."""
+
+    def __init__(self) -> None:
+        """Say what it may be."""
+        super().__init__(
+            "this recovery key does not open the account: it is of another account,"
+            " or a newer one took its place"
+        )
+
+
 class InvalidInputError(Error):
     """What a caller gave cannot be taken; `field` names the place."""
 
@@ -120,6 +134,29 @@ class InvalidInputError(Error):
 
 class LimitError(InvalidInputError):
     """There is more of something than is kept."""
+
+
+class RecoveryWordsError(InvalidInputError):
+    """The words are no recovery key. No word is ever quoted."""
+
+    def __init__(self, message: str, *, place: int | None = None) -> None:
+        """Say what is wrong; `place`: with which word, counted from 1."""
+        super().__init__("recovery key", message)
+        self.place = place
+
+
+class WeakPassphraseError(InvalidInputError):
+    """Whoever has the host's tables could guess the passphrase."""
+
+    def __init__(self, *, bits: float, bits_min: int) -> None:
+        """Say both numbers."""
+        super().__init__(
+            "passphrase",
+            f"the passphrase is worth about {bits:.0f} bits, at least {bits_min} are"
+            " needed where a host keeps what it opens",
+        )
+        self.bits = bits
+        self.bits_min = bits_min
 
 
 class NotFoundError(Error):

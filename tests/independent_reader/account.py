@@ -300,6 +300,40 @@ def ring_of(
     document: Document, keys_blob: bytes, passphrase: str, costs: Costs
 ) -> dict[int, bytes]:
     """Return the epoch keys, as in "Opening an account"."""
+    blob = _blob(document, keys_blob)
+    key = passphrase_key(passphrase, document.username, document.salt, costs)
+    place = Place(document.account_id, document.epoch, document.salt)
+    try:
+        master = opened_slot("passphrase", derived(key, "kek-pass"), place, blob.slot)
+    except AlteredError:
+        raise WrongPassphraseError("the passphrase is another one") from None
+    return _ring_under(document, master, blob)
+
+
+def recovered_ring_of(
+    document: Document, keys_blob: bytes, recovery_key: bytes
+) -> dict[int, bytes]:
+    """Return the epoch keys, by the recovery key."""
+    blob = _blob(document, keys_blob)
+    place = Place(document.account_id, document.epoch, document.salt)
+    kek = derived(recovery_key, "kek-rec")
+    try:
+        master = opened_slot("recovery", kek, place, blob.recovery_slot)
+    except AlteredError:
+        raise WrongPassphraseError("the recovery key is another one") from None
+    return _ring_under(document, master, blob)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The parts of a keys blob that the document names."""
+
+    slot: bytes
+    recovery_slot: bytes
+    ring: bytes
+
+
+def _blob(document: Document, keys_blob: bytes) -> Blob:
     need(len(keys_blob) <= KEYS_BLOB_BYTES_MAX, "the keys blob is too long")
     fields = Fields(keys_blob, "the keys blob")
     need(fields.take(4) == b"AWKB", "the keys blob has another magic")
@@ -316,17 +350,16 @@ def ring_of(
         bool(recovery_slot) == (document.recovery_login != ZEROS),
         "recovery slot and recovery login do not fit",
     )
-    key = passphrase_key(passphrase, document.username, document.salt, costs)
-    place = Place(document.account_id, document.epoch, document.salt)
-    try:
-        master = opened_slot("passphrase", derived(key, "kek-pass"), place, slot)
-    except AlteredError:
-        raise WrongPassphraseError("the passphrase is another one") from None
+    return Blob(slot, recovery_slot, ring)
+
+
+def _ring_under(document: Document, master: bytes, blob: Blob) -> dict[int, bytes]:
     need(
         ed25519_public(derived(master, "ask")) == document.ask,
         "the slot holds another master key",
     )
-    return opened_ring(derived(master, "kek-ring"), place, ring)
+    place = Place(document.account_id, document.epoch, document.salt)
+    return opened_ring(derived(master, "kek-ring"), place, blob.ring)
 
 
 @dataclass(frozen=True)

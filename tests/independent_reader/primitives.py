@@ -3,6 +3,8 @@
 import hmac
 import unicodedata
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from typing import Final
 
 from Crypto.Cipher import ChaCha20_Poly1305
@@ -69,6 +71,25 @@ def passphrase_key(typed: str, username: str, salt: bytes, costs: Costs) -> byte
         lanes=1,
         memory_cost=costs.memory_kib,
     ).derive(unicodedata.normalize("NFKC", typed).encode())
+
+
+def recovery_key_of(typed: str) -> bytes:
+    """Return the 32 bytes of keys.md, "Recovery key"."""
+    listed = _english_words()
+    words = typed.lower().split()
+    if len(words) != 24 or not set(words) <= set(listed):
+        raise AlteredError("these are not 24 words of the list")
+    bits = "".join(f"{listed.index(word):011b}" for word in words)
+    key = int(bits[:256], 2).to_bytes(32, "big")
+    if sha256(key).digest()[0] != int(bits[256:], 2):
+        raise AlteredError("the words do not belong together")
+    return key
+
+
+def _english_words() -> list[str]:
+    """Return the list of BIP-39: a package of ours brings it, as a file."""
+    file = files("mnemonic").joinpath("wordlist", "english.txt")
+    return file.read_text("utf-8").split()
 
 
 def opened(key: bytes, label: str, context: bytes, sealed: bytes, what: str) -> bytes:

@@ -18,17 +18,20 @@ from tests.independent_reader.primitives import (
     PayloadError,
     ReaderError,
     WrongPassphraseError,
+    check_signed,
     derived,
     ed25519_public,
     hashed,
     lp,
     opened_row,
     passphrase_key,
+    recovery_key_of,
 )
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
 FILES: Final = sorted(VECTORS.glob("*/*.txt"))
 FAILURES: Final[dict[str, type[ReaderError]]] = {
+    "wrong recovery key": WrongPassphraseError,
     "unsupported suite": NewerError,
     "wrong passphrase": WrongPassphraseError,
     "payload failure": PayloadError,
@@ -294,6 +297,78 @@ def accounts(vector: Vector) -> Callable[[], None]:
     return run
 
 
+def edits(vector: Vector) -> Callable[[], None]:
+    account_id, blob = vector.octets("account id"), vector.octets("keys blob")
+    names = [key for key in vector.fields if key.startswith("document ")]
+    chain = [vector.octets(f"document {n + 1}") for n in range(len(names))]
+    recovery_key = vector.octets("recovery key") if "recovery key" in vector else None
+    if recovery_key is None:
+        passphrase = vector.text("passphrase")
+        costs = Costs(vector.number("memory kib"), vector.number("passes"))
+
+    def run() -> None:
+        newest = account.verified(account_id, chain)[-1]
+        ring = (
+            account.ring_of(newest, blob, passphrase, costs)
+            if recovery_key is None
+            else account.recovered_ring_of(newest, blob, recovery_key)
+        )
+        vector.same({"ring": joined(ring)})
+        assert newest.username == vector.text("username")
+        heads = dict(newest.heads)
+        for client in newest.clients:
+            label = account.label_of(
+                ring[client.label_epoch], account_id, client.id, client.label
+            )
+            assert label == vector.text(f"label {client.number}")
+            vector.same({f"client {client.number}": client.id})
+            if client.id in heads:
+                assert heads[client.id] == vector.head(f"head {client.number}")
+
+    return run
+
+
+def proofs(vector: Vector) -> Callable[[], None]:
+    nonce, client_nonce = vector.octets("nonce"), vector.octets("client nonce")
+    salt_hash = hashed("proof-hash", vector.octets("salt"))
+    body_hash = hashed("proof-hash", vector.octets("body"))
+    transcript = lp(
+        vector.text("origin").encode(),
+        vector.text("action").encode(),
+        vector.text("username").encode(),
+        nonce,
+        client_nonce,
+        vector.octets("client id"),
+        salt_hash,
+        body_hash,
+    )
+    message = lp(b"proof") + transcript
+    public, signature = vector.octets("public"), vector.octets("signature")
+
+    def run() -> None:
+        check_signed(public, "proof", transcript, signature, "the proof")
+        assert ed25519_public(vector.octets("seed")) == public
+        vector.same(
+            {
+                "salt hash": salt_hash,
+                "body hash": body_hash,
+                "transcript": transcript,
+                "signed message": message,
+            }
+        )
+
+    return run
+
+
+def recoveries(vector: Vector) -> Callable[[], None]:
+    words = vector.text("words")
+
+    def run() -> None:
+        assert recovery_key_of(words) == vector.octets("recovery key")
+
+    return run
+
+
 def records(vector: Vector) -> Callable[[], None]:
     ring = vector.octets("ring")
     log = logs.Log(
@@ -357,9 +432,12 @@ def padding(vector: Vector) -> Callable[[], None]:
 KINDS: Final[dict[str, Any]] = {
     "accounts": accounts,
     "documents": documents,
+    "edits": edits,
     "keys": keys,
     "keystores": keystores,
     "padding": padding,
+    "proofs": proofs,
+    "recoveries": recoveries,
     "records": records,
     "rings": rings,
     "rows": rows,

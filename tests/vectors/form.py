@@ -31,6 +31,8 @@ EXPECTATIONS: Final[Mapping[str, type[errors.Error] | None]] = {
     "document failure": errors.DocumentError,
     "rollback": errors.RollbackError,
     "wrong passphrase": errors.WrongPassphraseError,
+    "wrong recovery key": errors.WrongRecoveryKeyError,
+    "words failure": errors.RecoveryWordsError,
     "payload failure": errors.PayloadError,
 }
 

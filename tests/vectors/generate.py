@@ -13,10 +13,13 @@ from tests.vectors.form import DIRECTORY, Fields, render
 from tests.vectors.kinds import (
     accounts,
     documents,
+    edits,
     keys,
     keystores,
     padding,
+    proofs,
     records,
+    recoveries,
     rings,
     rows,
     slots,
@@ -32,6 +35,9 @@ KINDS: Final[tuple[ModuleType, ...]] = (
     records,
     documents,
     accounts,
+    edits,
+    proofs,
+    recoveries,
 )
 
 

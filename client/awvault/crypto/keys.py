@@ -112,7 +112,7 @@ class Passphrase:
         self._utf8 = utf8
 
     def reveal(self) -> bytes:
-        """Return the bytes that Argon2 gets. Only `crypto` calls this."""
+        """Return the bytes that Argon2 gets. Only `crypto` and `strength` call it."""
         return self._utf8
 
     def __repr__(self) -> str:
@@ -240,7 +240,11 @@ class IndexKey(Secret):
 
 
 def new_key(
-    kind: type[_Key], owner: PassphraseKey, *, context: bytes, random: Random
+    kind: type[_Key],
+    owner: PassphraseKey | RecoveryKey,
+    *,
+    context: bytes,
+    random: Random,
 ) -> _Key:
     """Return a new random key, hedged with what only its owner has.
 

@@ -24,6 +24,7 @@ from awvault.crypto.keys import (
     JournalKey,
     MasterKey,
     Passphrase,
+    PassphraseKey,
     RecoveryKey,
     derive_account_signing_key,
     derive_local_key,
@@ -56,6 +57,7 @@ from awvault.errors import (
     UnsupportedSuiteError,
     WrongPassphraseError,
     WrongPlaceError,
+    WrongRecoveryKeyError,
 )
 from awvault.protocol.document import (
     CLIENTS_MAX,
@@ -230,11 +232,7 @@ def create_account(
     Runs Argon2: takes about a second. There is no recovery slot yet. Raises
     `InvalidInputError` for a username that is none.
     """
-    if USERNAME.fullmatch(username) is None:
-        raise InvalidInputError(
-            "username",
-            "a username has 1 to 32 of a to z, 0 to 9, dot, underscore and dash",
-        )
+    check_username(username)
     salt = new_salt(random)
     passphrase_key = derive_passphrase_key(
         passphrase, username=username, salt=salt, profile=profile
@@ -314,6 +312,15 @@ def create_account(
     )
 
 
+def check_username(username: str) -> None:
+    """Raise `InvalidInputError` for a username that no document can hold."""
+    if USERNAME.fullmatch(username) is None:
+        raise InvalidInputError(
+            "username",
+            "a username has 1 to 32 of a to z, 0 to 9, dot, underscore and dash",
+        )
+
+
 def verify_documents(
     account_id: AccountId, documents: Sequence[bytes]
 ) -> VerifiedAccount:
@@ -334,6 +341,58 @@ def verify_documents(
     return account.extended_by(documents[1:])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenedAccount:
+    """A verified account with its master key in hand.
+
+    It lives while a client unlocks, or while the account document changes.
+    """
+
+    account: VerifiedAccount
+    blob: KeysBlob
+    owner: PassphraseKey | RecoveryKey
+    """What opened it."""
+    master: MasterKey
+    ring: Ring
+
+
+def open_keys(
+    secret: Passphrase | RecoveryKey,
+    account: VerifiedAccount,
+    keys_blob: bytes,
+    *,
+    profile: Profile,
+) -> OpenedAccount:
+    """Open an account's keys by its passphrase, or by its recovery key.
+
+    Before anything is derived, raises `MalformedError`, or `DocumentError` if the
+    blob is not the one that the document names. So if the slot does not open, the
+    secret is another one: `WrongPassphraseError` or `WrongRecoveryKeyError`, which
+    is also what an account without a recovery key gives. Raises `DocumentError` if
+    the master key is not the one that signs the document, and as `open_ring`.
+
+    With a passphrase, Argon2 runs: takes about a second.
+    """
+    document = account.document
+    blob = _named_blob(document, keys_blob)
+    owner: PassphraseKey | RecoveryKey
+    if isinstance(secret, Passphrase):
+        owner = derive_passphrase_key(
+            secret, username=document.username, salt=document.salt, profile=profile
+        )
+        master = _open_passphrase_slot(document, owner, blob)
+    else:
+        owner = secret
+        master = _open_recovery_slot(document, owner, blob)
+    return OpenedAccount(
+        account=account,
+        blob=blob,
+        owner=owner,
+        master=master,
+        ring=_open_ring(document, master, blob),
+    )
+
+
 def open_account(
     passphrase: Passphrase,
     account: VerifiedAccount,
@@ -341,48 +400,8 @@ def open_account(
     *,
     profile: Profile,
 ) -> Ring:
-    """Return the ring of epoch keys. Runs Argon2: takes about a second.
-
-    Before Argon2 runs, raises `MalformedError`, or `DocumentError` if the blob
-    is not the one that the document names. So if the slot does not open, the
-    passphrase is another one: `WrongPassphraseError`. Raises `DocumentError` if
-    the master key is not the one that signs the document, and as `open_ring`.
-    """
-    document = account.document
-    blob = _named_blob(document, keys_blob)
-    passphrase_key = derive_passphrase_key(
-        passphrase, username=document.username, salt=document.salt, profile=profile
-    )
-    try:
-        master = open_passphrase_slot(
-            derive_passphrase_kek(passphrase_key),
-            blob.passphrase_slot,
-            account_id=document.account_id,
-            epoch=document.epoch,
-            salt=document.salt,
-        )
-    except SealError:
-        raise WrongPassphraseError from None
-    return _open_ring(document, master, blob)
-
-
-def recover_account(
-    recovery: RecoveryKey, account: VerifiedAccount, keys_blob: bytes
-) -> Ring:
-    """Return the ring of epoch keys, by the recovery key.
-
-    Raises as `open_account`, and `SealError` if the recovery key is another one,
-    or the account has none.
-    """
-    document = account.document
-    blob = _named_blob(document, keys_blob)
-    master = open_recovery_slot(
-        derive_recovery_kek(recovery),
-        blob.recovery_slot,
-        account_id=document.account_id,
-        epoch=document.epoch,
-    )
-    return _open_ring(document, master, blob)
+    """Return the ring of epoch keys, by the passphrase; raises as `open_keys`."""
+    return open_keys(passphrase, account, keys_blob, profile=profile).ring
 
 
 def seal_keystore(
@@ -452,6 +471,35 @@ def _named_blob(document: AccountDocument, keys_blob: bytes) -> KeysBlob:
     if bool(blob.recovery_slot) != (document.recovery_login_public != NO_KEY):
         raise DocumentError("a recovery slot without a recovery login, or the reverse")
     return blob
+
+
+def _open_passphrase_slot(
+    document: AccountDocument, key: PassphraseKey, blob: KeysBlob
+) -> MasterKey:
+    try:
+        return open_passphrase_slot(
+            derive_passphrase_kek(key),
+            blob.passphrase_slot,
+            account_id=document.account_id,
+            epoch=document.epoch,
+            salt=document.salt,
+        )
+    except SealError:
+        raise WrongPassphraseError from None
+
+
+def _open_recovery_slot(
+    document: AccountDocument, key: RecoveryKey, blob: KeysBlob
+) -> MasterKey:
+    try:
+        return open_recovery_slot(
+            derive_recovery_kek(key),
+            blob.recovery_slot,
+            account_id=document.account_id,
+            epoch=document.epoch,
+        )
+    except SealError:
+        raise WrongRecoveryKeyError from None
 
 
 def _open_ring(document: AccountDocument, master: MasterKey, blob: KeysBlob) -> Ring:

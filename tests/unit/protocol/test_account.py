@@ -12,6 +12,7 @@ from awvault.crypto.keys import (
     RecoveryKey,
     derive_recovery_kek,
 )
+from awvault.crypto.passphrase import Profile
 from awvault.crypto.slots import open_client_label, seal_recovery_slot
 from awvault.errors import (
     DocumentError,
@@ -22,6 +23,7 @@ from awvault.errors import (
     SealError,
     SignatureError,
     WrongPassphraseError,
+    WrongRecoveryKeyError,
 )
 from awvault.protocol.account import (
     KEYS_BLOB_BYTES_MAX,
@@ -29,14 +31,17 @@ from awvault.protocol.account import (
     Keystore,
     create_account,
     open_account,
+    open_keys,
     open_keystore,
-    recover_account,
     seal_keystore,
     verify_documents,
 )
 from awvault.protocol.document import NO_KEY, hash_keys_blob
 from tests.helpers.owners import CHEAP, PASSPHRASE, Owner
 from tests.helpers.randomness import Seeded, fixed
+
+NO_ARGON2 = Profile(memory_kib=1, passes=1)
+"""With it Argon2 does not run."""
 
 
 def test_a_new_account_opens_with_its_passphrase_alone() -> None:
@@ -128,22 +133,25 @@ def test_a_recovery_key_opens_what_it_was_made_for() -> None:
     )
     account = owner.verified()
 
-    assert recover_account(recovery, account, data) == owner.ring()
+    assert open_keys(recovery, account, data, profile=NO_ARGON2).ring == owner.ring()
     assert (
         open_account(Passphrase(PASSPHRASE), account, data, profile=CHEAP)
         == owner.ring()
     )
-    with pytest.raises(SealError):
-        recover_account(RecoveryKey(fixed("other")), account, data)
+    with pytest.raises(WrongRecoveryKeyError):
+        open_keys(RecoveryKey(fixed("other")), account, data, profile=NO_ARGON2)
 
 
 def test_an_account_without_a_recovery_key_is_not_recovered() -> None:
     """Where there is no recovery slot, no recovery key opens anything."""
     owner = Owner()
 
-    with pytest.raises(SealError):
-        recover_account(
-            RecoveryKey(fixed("recovery")), owner.verified(), owner.keys_blob()
+    with pytest.raises(WrongRecoveryKeyError):
+        open_keys(
+            RecoveryKey(fixed("recovery")),
+            owner.verified(),
+            owner.keys_blob(),
+            profile=NO_ARGON2,
         )
 
 
