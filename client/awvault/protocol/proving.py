@@ -36,7 +36,7 @@ from awvault.crypto.keys import (
     LoginKey,
     RecoveryLoginKey,
 )
-from awvault.errors import MalformedError
+from awvault.errors import MalformedAnswerError
 
 BY_LOGIN: Final = "login"
 BY_RECOVERY: Final = "recovery"
@@ -68,9 +68,9 @@ class Challenge:
         salt: bytes,
         random: Random,
     ) -> "Challenge":
-        """Take a host's nonce; raises `MalformedError` unless it has 32 bytes."""
+        """Take a host's nonce; raises `MalformedAnswerError` unless it has 32 bytes."""
         if len(nonce) != NONCE_BYTES:
-            raise MalformedError(
+            raise MalformedAnswerError(
                 f"the host's nonce has {len(nonce)} bytes, must have {NONCE_BYTES}"
             )
         return cls(

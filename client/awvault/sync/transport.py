@@ -11,21 +11,12 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import msgspec
 
 from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
 from awserver.errors import MalformedRecordError
-from awserver.proofs import (
-    NONCE_BYTES,
-    Action,
-    Transcript,
-    body_of_delete,
-    body_of_document,
-    body_of_register,
-    body_of_restore,
-)
 from awserver.records import (
     BODY_BYTES_MAX,
     RECORD_BYTES_MIN,
@@ -46,19 +37,13 @@ from awserver.wire import (
     ChangesAnswer,
     ClientInfo,
     ClientsAnswer,
-    DeleteRequest,
-    DocumentRequest,
     FrameReader,
     HeadsAnswer,
     InfoAnswer,
     PreloginAnswer,
     PreloginRequest,
-    RegisterProofs,
-    RegisterRequest,
-    RestoreRequest,
     SessionAnswer,
     SessionInfo,
-    SessionRequest,
     SessionsAnswer,
     UsageAnswer,
     VersionAnswer,
@@ -66,7 +51,17 @@ from awserver.wire import (
     encode_frame,
 )
 from awvault.crypto.hedge import Random
+from awvault.crypto.keys import ClientKey, LoginKey
 from awvault.errors import MalformedAnswerError, MalformedError
+from awvault.protocol.proving import (
+    Challenge,
+    RegisterKeys,
+    delete_request,
+    document_request,
+    register_request,
+    restore_request,
+    session_request,
+)
 from awvault.sync.channel import (
     LIMITS,
     Channel,
@@ -95,13 +90,6 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{64}", re.ASCII)
 T = TypeVar("T")
 
 
-class Proves(Protocol):
-    """A key that signs transcripts: of a client, a passphrase, an account."""
-
-    def prove(self, transcript: Transcript) -> bytes:
-        """Return the signature over a transcript."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prover:
     """Who proves something, with a nonce that serves one proof."""
@@ -112,17 +100,6 @@ class Prover:
     """Of the account document that is in force, or of the newest that is offered."""
     nonce: bytes
     """The host's, not older than a minute."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterKeys:
-    """The keys that a new account consists of; each proves that it is here."""
-
-    login: Proves
-    recovery: Proves | None
-    """None: the newest document names no recovery key."""
-    client: Proves
-    signing: Proves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,35 +210,20 @@ class HostClient:
         keys: RegisterKeys,
     ) -> Session:
         """Make an account of documents that this owner signed; begin a session."""
-        transcript = self._transcript(
-            Action.REGISTER, prover, body_of_register(documents, keys_blob, invite)
-        )
-        recovery = keys.recovery
-        request = RegisterRequest(
-            username=prover.username,
-            documents=list(documents),
+        request = register_request(
+            self._challenge(prover),
+            keys,
+            documents=documents,
             keys_blob=keys_blob,
-            proofs=RegisterProofs(
-                login=keys.login.prove(transcript),
-                client=keys.client.prove(transcript),
-                signing=keys.signing.prove(transcript),
-                recovery=None if recovery is None else recovery.prove(transcript),
-            ),
             invite=invite,
-            **_proven(transcript),
         )
         return await self._begin("/accounts", request)
 
-    async def open_session(self, prover: Prover, *, by: str, key: Proves) -> Session:
-        """Begin a session `by` the key of "login", "client" or "recovery"."""
-        action = Action.SESSION if by == "client" else Action.LOGIN
-        transcript = self._transcript(action, prover, b"")
-        request = SessionRequest(
-            username=prover.username,
-            by=by,
-            signature=key.prove(transcript),
-            **_proven(transcript),
-        )
+    async def open_session(
+        self, prover: Prover, *, key: LoginKey | ClientKey
+    ) -> Session:
+        """Begin a session, proven by what a person knows or by a client's key."""
+        request = session_request(self._challenge(prover), key)
         return await self._begin("/sessions", request)
 
     # -- the account ---------------------------------------------------------
@@ -301,19 +263,11 @@ class HostClient:
         *,
         document: bytes,
         keys_blob: bytes | None,
-        by: str,
-        key: Proves,
+        key: LoginKey,
     ) -> int:
-        """Store the next version, with a proof `by` "login" or "recovery"."""
-        transcript = self._transcript(
-            Action.DOCUMENT, prover, body_of_document(document, keys_blob)
-        )
-        request = DocumentRequest(
-            document=document,
-            keys_blob=keys_blob,
-            by=by,
-            signature=key.prove(transcript),
-            **_proven(transcript),
+        """Store the next version, proven by what a person knows."""
+        request = document_request(
+            self._challenge(prover), key, document=document, keys_blob=keys_blob
         )
         answer = await self._post("/documents", request, VersionAnswer)
         return answer.version
@@ -324,18 +278,11 @@ class HostClient:
         *,
         documents: Sequence[bytes],
         keys_blob: bytes,
-        key: Proves,
+        key: ClientKey,
     ) -> int:
         """Put documents back that the host lost, proven by the client's key."""
-        transcript = self._transcript(
-            Action.RESTORE, prover, body_of_restore(documents, keys_blob)
-        )
-        request = RestoreRequest(
-            username=prover.username,
-            documents=list(documents),
-            keys_blob=keys_blob,
-            signature=key.prove(transcript),
-            **_proven(transcript),
+        request = restore_request(
+            self._challenge(prover), key, documents=documents, keys_blob=keys_blob
         )
         answer = await self._post(
             "/documents/restore", request, VersionAnswer, authorised=False
@@ -343,13 +290,10 @@ class HostClient:
         return answer.version
 
     async def delete_account(
-        self, prover: Prover, account_id: AccountId, *, by: str, key: Proves
+        self, prover: Prover, account_id: AccountId, *, key: LoginKey
     ) -> None:
-        """Delete the account and all it stored; a proof `by` "login" or "recovery"."""
-        transcript = self._transcript(Action.DELETE, prover, body_of_delete(account_id))
-        request = DeleteRequest(
-            by=by, signature=key.prove(transcript), **_proven(transcript)
-        )
+        """Delete the account and all it stored, proven by what a person knows."""
+        request = delete_request(self._challenge(prover), key, account_id=account_id)
         await self._done("POST", "/account/delete", msgspec.json.encode(request))
         self.forget_session()
 
@@ -442,18 +386,14 @@ class HostClient:
 
     # -- how -----------------------------------------------------------------
 
-    def _transcript(self, action: Action, prover: Prover, body: bytes) -> Transcript:
-        if len(prover.nonce) != NONCE_BYTES:
-            raise MalformedAnswerError("the host's nonce has another length than ours")
-        return Transcript(
+    def _challenge(self, prover: Prover) -> Challenge:
+        return Challenge.answer(
+            prover.nonce,
             origin=self.origin,
-            action=action,
             username=prover.username,
-            nonce=prover.nonce,
-            client_nonce=self._random(NONCE_BYTES),
             client_id=prover.client_id,
             salt=prover.salt,
-            body=body,
+            random=self._random,
         )
 
     async def _begin(self, path: str, request: msgspec.Struct) -> Session:
@@ -520,14 +460,6 @@ class HostClient:
             body_type=JSON_TYPE,
         ):
             pass
-
-
-def _proven(transcript: Transcript) -> dict[str, Any]:
-    return {
-        "client_id": transcript.client_id.hex(),
-        "nonce": transcript.nonce,
-        "client_nonce": transcript.client_nonce,
-    }
 
 
 def _check_type(found: str, wanted: str) -> None:

@@ -69,7 +69,7 @@ def prover() -> Prover:
 
 
 async def begin(host: HostClient) -> None:
-    await host.open_session(prover(), by="client", key=ClientKey(bytes(32)))
+    await host.open_session(prover(), key=ClientKey(bytes(32)))
 
 
 async def raised(speak: Speak, call: Call) -> Exception:
@@ -316,7 +316,7 @@ async def test_a_session_is_proven_for_this_host_and_this_action() -> None:
         hostile(answer(SESSION, status="201 Created")) as server,
         client(server) as host,
     ):
-        session = await host.open_session(prover(), by="client", key=key)
+        session = await host.open_session(prover(), key=key)
         sent = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
         with pytest.raises(MalformedAnswerError):
             await host.usage()  # the server answers as before: another type

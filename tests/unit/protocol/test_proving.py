@@ -19,7 +19,7 @@ from awvault.crypto.keys import (
     LoginKey,
     RecoveryLoginKey,
 )
-from awvault.errors import MalformedError
+from awvault.errors import MalformedAnswerError
 from awvault.protocol.proving import (
     Challenge,
     RegisterKeys,
@@ -126,7 +126,7 @@ def test_a_restore_is_proven_by_the_client() -> None:
 @pytest.mark.parametrize("size", [0, 16, 31, 33, 4096])
 def test_a_nonce_of_another_size_is_not_signed(size: int) -> None:
     """A host cannot hide a message in what it calls a nonce."""
-    with pytest.raises(MalformedError, match=f"has {size} bytes"):
+    with pytest.raises(MalformedAnswerError, match=f"has {size} bytes"):
         challenge(b"n" * size)
 
 
