@@ -23,6 +23,7 @@ from tests.independent_reader.primitives import (
 
 BODY_BYTES_MAX: Final = 1048576
 PLAINTEXT_BYTES_MAX: Final = 1048560
+DOCUMENT_BYTES_MAX: Final = 4194304
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,35 @@ class Log:
             plaintext = opened(self.ring[epoch], "record-seal", h0, seal + body, what)
         self.next_seq, self.prev, self.epoch = seq + 1, record_hash, epoch
         return Accepted(seq, record_hash, plaintext)
+
+
+def frames_of(data: bytes) -> list[tuple[bytes, bytes, bytes | None]]:
+    """Return (header, signature, body) of each frame of http-api.md."""
+    found = []
+    rest = Fields(data, "the frames")
+    while rest.at < len(data):
+        flags = rest.uint(1)
+        need(flags in {0, 1}, "a frame has unknown flags")
+        header, signature = rest.take(173), rest.take(64)
+        need(header[:5] == b"AWSR\x01", "a frame holds no record")
+        body_bytes = uint(header[137:141])
+        need(body_bytes <= BODY_BYTES_MAX, "a body is too long")
+        body = rest.take(body_bytes) if flags else None
+        own = body is None or hashed("body", body) == header[141:]
+        need(own, "a body is another one")
+        found.append((header, signature, body))
+    return found
+
+
+def documents_of(data: bytes) -> list[bytes]:
+    """Return each document of LP(document), one after the other."""
+    found = []
+    rest = Fields(data, "the documents")
+    while rest.at < len(data):
+        size = rest.uint(4)
+        need(size <= DOCUMENT_BYTES_MAX, "a document is too long")
+        found.append(rest.take(size))
+    return found
 
 
 def padded_bytes(size: int, floor: int) -> int:

@@ -9,7 +9,11 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import zstandard
 
-from tests.independent_reader.primitives import NewerError, PayloadError, uint
+from tests.independent_reader.primitives import (
+    NewerPayloadError,
+    PayloadError,
+    uint,
+)
 
 MIB: Final = 1024 * 1024
 PAYLOAD_BYTES_MAX: Final = 16 * MIB
@@ -21,6 +25,7 @@ SEEN_MAX: Final = 8_192
 TEXT_BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 64
 ID_MAX: Final = 2**53 - 1
+REVISION_MAX: Final = 2**32 - 1
 TIME_MIN: Final = -62135596800000000
 TIME_MAX: Final = 253402300799999999
 
@@ -112,11 +117,12 @@ def decoded(data: bytes) -> Payload:
     """Return what a payload says."""
     need(len(data) >= 5, "a payload has at least 5 bytes")
     if data[0] != 1:
-        raise NewerError("a payload has another version")
+        raise NewerPayloadError("a payload has another version")
     header_end = 5 + uint(data[1:5])
     need(header_end <= min(len(data), 5 + HEADER_BYTES_MAX), "a header is too long")
     header = from_msgpack(data[5:header_end])
     need(isinstance(header, dict) and set(header) == set("sdnbzitp"), "a header is not")
+    _check_header(header)
     zones, planes = header["z"], header["p"]
     need(
         len(zones) <= ZONES_MAX
@@ -162,6 +168,43 @@ def decoded(data: bytes) -> Payload:
     )
 
 
+def _check_header(header: dict[str, Any]) -> None:
+    """Refuse a header whose values are of other kinds, or out of range."""
+    seen, document = header["s"], header["d"]
+    lists = (header["b"], header["z"], header["p"], header["n"], document)
+    need(
+        isinstance(seen, dict) and all(isinstance(one, list) for one in lists),
+        "a header has a value of another kind",
+    )
+    need(
+        all(_is_octets(client, 16) for client in seen)
+        and all(isinstance(one, list) and len(one) == 2 for one in seen.values())
+        and all(_is_count(seq) and _is_octets(h, 32) for seq, h in seen.values()),
+        "what was seen is not in its form",
+    )
+    need(
+        len(document) == 2
+        and _is_count(document[0])
+        and isinstance(document[1], bytes)
+        and len(header["n"]) == 2
+        and all(map(_is_count, header["n"]))
+        and all(isinstance(one, list) and len(one) == 3 for one in header["z"])
+        and all(_is_count(number) for one in header["z"] for number in one)
+        and all(map(_is_count, header["p"]))
+        and _is_count(header["i"])
+        and type(header["t"]) is int,
+        "a header has a value out of range",
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= ID_MAX
+
+
+def _is_octets(value: object, size: int) -> bool:
+    return isinstance(value, bytes) and len(value) == size
+
+
 def from_msgpack(data: bytes) -> Any:
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False)
@@ -181,6 +224,8 @@ def bucket_of(item: Any) -> Bucket:
     need(
         all(len(text) <= 512 for text in (bucket.name, bucket.type, bucket.client))
         and len(bucket.hostname) <= 512
+        and 0 <= bucket.bucket_id <= ID_MAX
+        and 0 <= bucket.revision <= REVISION_MAX
         and TIME_MIN <= bucket.created_us <= TIME_MAX,
         "a bucket version is out of range",
     )
@@ -192,11 +237,15 @@ def checked_object(text: bytes) -> bytes:
     """Return `text` if it is a JSON object that is not too deep."""
     need(text[:1] == b"{" and text[-1:] == b"}", "a text is no object")
     try:
-        value = json.loads(text.decode("utf-8"))
+        value = json.loads(text.decode("utf-8"), parse_constant=_no_json)
     except (ValueError, RecursionError):
         raise PayloadError("a text is no JSON") from None
     need(isinstance(value, dict) and _depth(value) <= DEPTH_MAX, "a text is too deep")
     return text
+
+
+def _no_json(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity, which Python takes
 
 
 def _depth(value: object) -> int:

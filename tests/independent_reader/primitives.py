@@ -37,6 +37,10 @@ class PayloadError(ReaderError):
     """A faulty client sealed it."""
 
 
+class NewerPayloadError(PayloadError, NewerError):
+    """Inside of a good seal stands what a newer client wrote."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """The parameters of Argon2id that a program was built with."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.independent_reader import account, logs
+from tests.independent_reader import account, logs, payload
 from tests.independent_reader.primitives import (
     AlteredError,
     Costs,
@@ -429,6 +429,103 @@ def padding(vector: Vector) -> Callable[[], None]:
     return run
 
 
+def row_lines(rows: list[payload.Row]) -> dict[str, str]:
+    """Return rows as vectors.md describes their lines."""
+    return {
+        f"row {n}": " ".join(map(str, row[:7])) + " " + row.text.hex()
+        for n, row in enumerate(rows, start=1)
+    }
+
+
+def bucket_lines(buckets: list[payload.Bucket]) -> dict[str, str]:
+    """Return bucket versions as vectors.md describes their lines."""
+    return {
+        f"bucket {n}": " ".join(
+            [
+                *map(str, (one.bucket_id, one.revision, one.created_us)),
+                str(int(one.hidden)),
+                *(
+                    word.encode().hex() or "-"
+                    for word in (one.name, one.type, one.client, one.hostname)
+                ),
+                one.data.hex(),
+            ]
+        )
+        for n, one in enumerate(buckets, start=1)
+    }
+
+
+def all_of(vector: Vector, found: dict[str, str]) -> None:
+    """Compare every line of the file that is left with what was found."""
+    assert vector.fields == found
+    vector.fields.clear()
+
+
+def payloads(vector: Vector) -> Callable[[], None]:
+    packed = vector.octets("packed")
+
+    def run() -> None:
+        raw = payload.unpacked(packed)
+        found = payload.decoded(raw)
+        vector.same({"payload": raw})
+        if "index row" in vector:
+            row = payload.from_msgpack(vector.octets("index row"))
+            assert row == payload.index_row_of(found)
+        seen = enumerate(sorted(found.seen.items()), start=1)
+        version, digest = found.document
+        rows = row_lines(found.rows)
+        if "rows" in vector:
+            rows = {"rows": str(len(rows))}
+        all_of(
+            vector,
+            {
+                **{f"seen {n}": f"{c.hex()} {s} {h.hex()}" for n, (c, (s, h)) in seen},
+                "document": f"{version} {digest.hex() or 'none'}",
+                "next ids": "{} {}".format(*found.next_ids),
+                **bucket_lines(found.buckets),
+                **rows,
+            },
+        )
+
+    return run
+
+
+def journal(vector: Vector) -> Callable[[], None]:
+    plaintext = vector.octets("plaintext")
+
+    def run() -> None:
+        row = payload.journal_row(plaintext)
+        if isinstance(row, payload.Bucket):
+            all_of(vector, bucket_lines([row]))
+        else:
+            all_of(vector, row_lines(row))
+
+    return run
+
+
+def frames(vector: Vector) -> Callable[[], None]:
+    if "documents" in vector:
+        joined = vector.octets("documents")
+
+        def run_documents() -> None:
+            listed = enumerate(logs.documents_of(joined), start=1)
+            all_of(vector, {f"document {n}": one.hex() for n, one in listed})
+
+        return run_documents
+    data = vector.octets("frames")
+
+    def run() -> None:
+        found = {}
+        for n, (header, signature, body) in enumerate(logs.frames_of(data), start=1):
+            record_hash = hashed("record-hash", header + signature)
+            seq = int.from_bytes(header[41:49], "little")
+            shown = "absent" if body is None else body.hex()
+            found[f"record {n}"] = f"{seq} {record_hash.hex()} {shown}"
+        all_of(vector, found)
+
+    return run
+
+
 KINDS: Final[dict[str, Any]] = {
     "accounts": accounts,
     "documents": documents,
@@ -438,6 +535,9 @@ KINDS: Final[dict[str, Any]] = {
     "padding": padding,
     "proofs": proofs,
     "recoveries": recoveries,
+    "frames": frames,
+    "journal": journal,
+    "payloads": payloads,
     "records": records,
     "rings": rings,
     "rows": rows,

@@ -14,9 +14,12 @@ from tests.vectors.kinds import (
     accounts,
     documents,
     edits,
+    frames,
+    journal,
     keys,
     keystores,
     padding,
+    payloads,
     proofs,
     records,
     recoveries,
@@ -38,6 +41,9 @@ KINDS: Final[tuple[ModuleType, ...]] = (
     edits,
     proofs,
     recoveries,
+    payloads,
+    journal,
+    frames,
 )
 
 
