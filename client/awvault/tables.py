@@ -76,6 +76,22 @@ def put_vault_row(tx: Transaction, row: VaultRow) -> None:
     )
 
 
+def remote_row(tx: Transaction) -> bytes | None:
+    """Return the sealed notes on the remote host, or None where there is none."""
+    for (sealed,) in tx.execute("SELECT sealed FROM remote"):
+        return bytes(sealed)
+    return None
+
+
+def put_remote_row(tx: Transaction, sealed: bytes) -> None:
+    """Write the notes on the remote host; they replace those before."""
+    tx.execute(
+        "INSERT INTO remote (one, sealed) VALUES (1, ?)"
+        " ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed",
+        (sealed,),
+    )
+
+
 def begin_boot(tx: Transaction, random: bytes) -> int:
     """Give this start of the program a number, and forget starts without rows."""
     tx.execute("DELETE FROM boots WHERE boot NOT IN (SELECT boot FROM journal)")

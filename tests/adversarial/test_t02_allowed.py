@@ -98,6 +98,7 @@ COLUMNS = {
         "seq": "which record",
         "sealed": "a size; ciphertext",
     },
+    "remote": {"one": "always 1", "sealed": "a size; ciphertext"},
 }
 
 CONTROL_FIELDS = {"pid", "port", "token", "started"}

@@ -239,6 +239,12 @@ class IndexKey(Secret):
     __slots__ = ()
 
 
+class RemoteKey(Secret):
+    """Seals the notes on the remote host."""
+
+    __slots__ = ()
+
+
 def new_key(
     kind: type[_Key],
     owner: PassphraseKey | RecoveryKey,
@@ -304,3 +310,18 @@ def derive_boot_key(journal_key: JournalKey, boot_random: bytes) -> BootKey:
 def derive_index_key(journal_key: JournalKey) -> IndexKey:
     """Return the key of a client's index rows."""
     return IndexKey(derive(journal_key.reveal(), labels.INDEX))
+
+
+def derive_remote_key(journal_key: JournalKey) -> RemoteKey:
+    """Return the key of a client's notes on the remote host."""
+    return RemoteKey(derive(journal_key.reveal(), labels.REMOTE))
+
+
+def derive_slot(journal_key: JournalKey, period_seconds: int) -> int:
+    """Return at which second of each period a client uploads. Always the same.
+
+    From a secret, so that nobody can tell it before the first upload, and two
+    clients of one owner do not share it.
+    """
+    drawn = derive(journal_key.reveal(), labels.SLOT)
+    return int.from_bytes(drawn[:8], "little") % period_seconds

@@ -37,6 +37,8 @@ LOCAL: Final = Label(b"local")
 # from a client's journal key
 JOURNAL: Final = Label(b"journal")
 INDEX: Final = Label(b"index")
+REMOTE: Final = Label(b"remote")
+SLOT: Final = Label(b"slot")
 
 # what a committing seal is for: each derives a key and its commitment
 SLOT_PASSPHRASE: Final = Label(b"slot-pass")

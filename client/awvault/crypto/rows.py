@@ -1,4 +1,4 @@
-"""Seals of single rows: the journal and the index cache of one client.
+"""Seals of single rows: journal, index cache and remote notes of one client.
 
 Their keys are random and serve one client alone, so these seals need not
 commit to their key. A row that is replaced gets a fresh nonce.
@@ -15,7 +15,7 @@ from nacl.exceptions import CryptoError
 
 from awvault.crypto import labels
 from awvault.crypto.hedge import Random, hedged
-from awvault.crypto.keys import BootKey, IndexKey
+from awvault.crypto.keys import BootKey, IndexKey, RemoteKey
 from awvault.errors import SealError
 
 NONCE_BYTES: Final = 24
@@ -24,7 +24,10 @@ OVERHEAD_BYTES: Final = NONCE_BYTES + TAG_BYTES
 
 
 def seal_row(
-    key: BootKey | IndexKey, context: bytes, plaintext: bytes, random: Random
+    key: BootKey | IndexKey | RemoteKey,
+    context: bytes,
+    plaintext: bytes,
+    random: Random,
 ) -> bytes:
     """Return `plaintext` sealed; it opens only with the same `context`."""
     raw = key.reveal()
@@ -41,7 +44,9 @@ def seal_row(
     )
 
 
-def open_row(key: BootKey | IndexKey, context: bytes, sealed: bytes) -> bytes:
+def open_row(
+    key: BootKey | IndexKey | RemoteKey, context: bytes, sealed: bytes
+) -> bytes:
     """Return what was sealed; raises the same `SealError` whatever is wrong."""
     opened = _open(key.reveal(), context, sealed)
     if opened is None:
