@@ -8,7 +8,7 @@ and verified heads lie with the records and documents that they vouch for.
     context = account_id || client_id
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -175,7 +175,33 @@ class RemoteNotes:
         `UnsupportedSuiteError` if a newer program wrote it.
         """
         with self._db.reading() as tx:
-            sealed = tables.remote_row(tx)
+            return self._load_within(tx)
+
+    async def update(self, change: Callable[[Remote], Remote]) -> Remote | None:
+        """Change what is known in one step, so that nobody's change is lost.
+
+        `change` must be quick, and have no effect of its own: it runs in the
+        database's thread. Return what is known now; None: there is no remote, and
+        nothing was done. Raises as `load`.
+        """
+
+        def work(tx: Transaction) -> Remote | None:
+            before = self._load_within(tx)
+            if before is None:
+                return None
+            after = change(before)
+            if after != before:
+                self.put_within(tx, after)
+            return after
+
+        return await self._db.write(work)
+
+    async def forget(self) -> None:
+        """Forget the remote: this account has none from now on."""
+        await self._db.write(tables.delete_remote_row)
+
+    def _load_within(self, tx: Transaction) -> Remote | None:
+        sealed = tables.remote_row(tx)
         if sealed is None:
             return None
         try:

@@ -92,6 +92,11 @@ def put_remote_row(tx: Transaction, sealed: bytes) -> None:
     )
 
 
+def delete_remote_row(tx: Transaction) -> None:
+    """Delete the notes on the remote host."""
+    tx.execute("DELETE FROM remote")
+
+
 def begin_boot(tx: Transaction, random: bytes) -> int:
     """Give this start of the program a number, and forget starts without rows."""
     tx.execute("DELETE FROM boots WHERE boot NOT IN (SELECT boot FROM journal)")

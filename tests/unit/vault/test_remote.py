@@ -1,10 +1,12 @@
 """The notes on the remote host: sealed, for this client alone, and kept short."""
 
+import asyncio
 from pathlib import Path
 
 import apsw
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from awserver.records import Head, RecordHash, Seq
 from awserver.storage.sqlite.database import Transaction
@@ -37,6 +39,11 @@ def notes(vault: Vault) -> RemoteNotes:
     return RemoteNotes(vault.database, vault.keys, random=Seeded("notes"))
 
 
+def saw_another_second(remote: Remote) -> Remote:
+    assert remote.synced_us is not None
+    return replace(remote, synced_us=remote.synced_us + 1)
+
+
 def alarm(name: str = "rolled-back", client: str | None = "c" * 32) -> Alarm:
     return Alarm(
         name=name,
@@ -58,6 +65,34 @@ async def test_notes_are_kept_and_tell_nothing(tmp_path: Path) -> None:
         content = file.read_bytes().lower()
         assert b"example.org" not in content
         assert b"ann" + b'"' not in content
+
+
+async def test_nobody_s_change_is_lost(tmp_path: Path) -> None:
+    """Changes that are made at the same time by two parties all count."""
+    async with await open_vault(tmp_path / "v") as vault:
+        one, two = notes(vault), notes(vault)
+        assert await one.update(lambda _: REMOTE) is None
+        await one.save(REMOTE)
+
+        await asyncio.gather(
+            *(one.update(saw_another_second) for _ in range(20)),
+            *(two.update(saw_another_second) for _ in range(20)),
+            two.update(lambda remote: replace(remote, attempt=None)),
+        )
+
+        assert one.load() == replace(REMOTE, synced_us=45, attempt=None)
+
+
+async def test_a_remote_is_forgotten(tmp_path: Path) -> None:
+    """After that there is none, also after a start."""
+    async with await open_vault(tmp_path / "v") as vault:
+        await notes(vault).save(REMOTE)
+        await notes(vault).forget()
+        assert notes(vault).load() is None
+    async with await open_vault(tmp_path / "v") as vault:
+        assert notes(vault).load() is None
+        await notes(vault).save(REMOTE)
+        assert notes(vault).load() == REMOTE
 
 
 async def test_notes_of_another_vault_do_not_open(tmp_path: Path) -> None:
