@@ -4,8 +4,8 @@
 is a `ServerError`; docs/protocol/http-api.md lists the codes. The other
 implementation of these seams is the hostile host of the tests.
 
-`awserver.service.host.open_service(database, settings, *, clock_us, random,
-read_only)` gives a `Service` over a migrated `Database`, as an async context.
+`awserver.service.host.open_service` gives a `Service` over a database, as an async
+context.
 
 `address` is whoever asks, as text: an IPv4 or IPv6 address. It is used for rate
 limits, in memory, and is written nowhere.

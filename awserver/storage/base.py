@@ -380,13 +380,14 @@ class AccountStore(Protocol):
     async def add_invite(self, code_hash: bytes, *, expires_hour: int) -> None:
         """Let one account be made, until this hour."""
 
-    async def sweep(
-        self, *, nonces_below: bytes, seen_hour_min: int, hour: int
-    ) -> None:
-        """Forget nonces below this one, ended sessions and expired invitations.
+    async def forget_nonces(self, *, below: bytes) -> None:
+        """Forget nonces below this one; they begin with a time, big-endian."""
 
-        A nonce begins with its time, big-endian, so they sort by time.
-        """
+    async def forget_sessions(self, *, seen_hour_min: int) -> None:
+        """Forget sessions that were last seen before this hour."""
+
+    async def forget_invites(self, *, hour: int) -> None:
+        """Forget invitations that have expired in this hour."""
 
     async def states(
         self, accounts: Collection[AccountId]

@@ -362,7 +362,7 @@ async def test_of_twenty_with_one_nonce_one_succeeds(store: AccountStore) -> Non
     assert len(await store.sessions(ACCOUNT)) == 2
 
 
-async def test_a_sweep_forgets_what_is_too_old(store: AccountStore) -> None:
+async def test_what_is_too_old_is_forgotten(store: AccountStore) -> None:
     """Nonces by their time, sessions by their last use, invitations by their end."""
     old, new = nonce(1_000), nonce(2_000)
     await create(store, used=old, first=session(1, created=10))
@@ -371,9 +371,9 @@ async def test_a_sweep_forgets_what_is_too_old(store: AccountStore) -> None:
     )
     for code, expires in ((b"o" * 32, 10), (b"n" * 32, 12)):
         await store.add_invite(code, expires_hour=expires)
-    await store.sweep(
-        nonces_below=(1_500).to_bytes(4, "big"), seen_hour_min=11, hour=11
-    )
+    await store.forget_nonces(below=(1_500).to_bytes(4, "big"))
+    await store.forget_sessions(seen_hour_min=11)
+    await store.forget_invites(hour=11)
     assert await store.sessions(ACCOUNT) == [session(2, created=11)]
     await put(store, 2, used=old)
     with pytest.raises(ProofRefusedError):

@@ -438,15 +438,22 @@ class SqliteAccountStore(AccountStore):
 
         await self._db.write(work)
 
-    async def sweep(
-        self, *, nonces_below: bytes, seen_hour_min: int, hour: int
-    ) -> None:
-        """See `AccountStore.sweep`."""
+    async def forget_nonces(self, *, below: bytes) -> None:
+        """See `AccountStore.forget_nonces`."""
+        await self._forget("DELETE FROM used_nonces WHERE nonce < ?", below)
 
+    async def forget_sessions(self, *, seen_hour_min: int) -> None:
+        """See `AccountStore.forget_sessions`."""
+        await self._forget("DELETE FROM sessions WHERE seen_hour < ?", seen_hour_min)
+
+    async def forget_invites(self, *, hour: int) -> None:
+        """See `AccountStore.forget_invites`."""
+        await self._forget("DELETE FROM invites WHERE expires_hour <= ?", hour)
+
+    async def _forget(self, statement: str, value: bytes | int) -> None:
         def work(tx: Transaction) -> None:
-            tx.execute("DELETE FROM used_nonces WHERE nonce < ?", (nonces_below,))
-            tx.execute("DELETE FROM sessions WHERE seen_hour < ?", (seen_hour_min,))
-            tx.execute("DELETE FROM invites WHERE expires_hour <= ?", (hour,))
+            with overwriting(tx):
+                tx.execute(statement, (value,))
 
         await self._db.write(work)
 
