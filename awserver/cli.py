@@ -4,19 +4,26 @@ The vault is imported inside a function, once the command line is known to ask
 for localhost mode: the host itself never needs it.
 """
 
+import asyncio
+import contextlib
+import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from awserver.errors import OperatorError, ServerError
 from awserver.logs import configure_logging
 
 if TYPE_CHECKING:
+    from awserver.settings import HostSettings
     from awvault.opening import Composition
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 PROGRAM: Final = "aw-server"
 EXIT_FAILED: Final = 1
@@ -34,7 +41,8 @@ def _print_version(
         ctx.exit()
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
     epilog="Example: aw-server --port 5700 --data-dir ~/vault",
 )
@@ -94,7 +102,12 @@ def program(
     Runs in the foreground, answers ActivityWatch's watchers on
     http://127.0.0.1:5600, and says when it is ready. Ctrl-C ends it; nothing that
     was stored is lost.
+
+    The commands are for whoever runs a host, which keeps the sealed data of others.
     """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options_before(ctx)
+        return 0
     from awvault.localhost import serve
     from awvault.opening import PRODUCT, Composition
     from awvault.settings import Overrides, read_settings
@@ -111,6 +124,225 @@ def program(
     )
     configure_logging(settings.log_level)
     return serve(settings, ctx.find_object(Composition) or PRODUCT)
+
+
+def _refuse_options_before(ctx: click.Context) -> None:
+    """Refuse options of localhost mode that stand before a command's name."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(str(parameter.name))
+        if source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} before the name of a command is for aw-server"
+                " itself",
+                ctx,
+            )
+
+
+# -- a host --------------------------------------------------------------------
+
+
+def _host_options(command: Decorated) -> Decorated:
+    """Add the options that say which host."""
+    for option in reversed(
+        (
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path, dir_okay=False),
+                metavar="FILE",
+                help="Read settings from FILE (AWSERVER_CONFIG).",
+            ),
+            click.option(
+                "--listen",
+                metavar="ADDRESS:PORT",
+                help="Where to listen (AWSERVER_LISTEN). Default: 127.0.0.1:5601.",
+            ),
+            click.option(
+                "--data-dir",
+                type=click.Path(path_type=Path, file_okay=False),
+                metavar="DIR",
+                help="Where the host's data lies (AWSERVER_DATA_DIR).",
+            ),
+            click.option(
+                "--origin",
+                "origins",
+                multiple=True,
+                metavar="URL",
+                help="An address by which people know this host; may be repeated.",
+            ),
+            click.option(
+                "--registration",
+                type=click.Choice(["closed", "invite", "open"]),
+                help="Who may make an account. Default: closed.",
+            ),
+            click.option(
+                "--quota-bytes",
+                type=click.IntRange(min=0),
+                metavar="BYTES",
+                help="What one account may store. Default: no limit.",
+            ),
+            click.option(
+                "--trusted-proxy",
+                "trusted_proxies",
+                multiple=True,
+                metavar="ADDRESS",
+                help="Believe X-Forwarded-For from here; may be repeated.",
+            ),
+            click.option(
+                "--log-level",
+                type=click.Choice(["debug", "info", "warning", "error"]),
+                help="What to log on standard error. Default: info.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_json_option: Final = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for other programs."
+)
+
+
+def _host_settings(given: Mapping[str, Any]) -> "HostSettings":
+    from awserver.settings import Overrides, read_settings
+
+    return read_settings(Overrides(**given))
+
+
+@contextlib.contextmanager
+def _of_host() -> Iterator[None]:
+    """Say of the host's errors what whoever runs it can do, without the vault."""
+    try:
+        yield
+    except ServerError as error:
+        raise OperatorError(
+            str(error), hint="docs/operations/host.md says how to restore a backup"
+        ) from error
+
+
+@program.command(
+    "host",
+    epilog="Example: aw-server host --listen 127.0.0.1:5601"
+    " --origin https://sync.example.org --registration invite",
+)
+@_host_options
+def host_command(**given: Any) -> int:
+    """Keep the sealed data of accounts, for their clients.
+
+    Runs in the foreground and says when it is ready. It speaks plain HTTP: let a
+    reverse proxy speak TLS.
+    """
+    from awserver.app import serve
+
+    settings = _host_settings(given)
+    configure_logging(settings.log_level)
+    with _of_host():
+        return serve(settings)
+
+
+@program.group("admin")
+def admin_group() -> None:
+    """Look after a host. Works while it runs."""
+
+
+@admin_group.command(
+    "invite", epilog="Example: aw-server admin invite --data-dir /var/lib/aw-server"
+)
+@_host_options
+@_json_option
+def invite_command(as_json: bool, **given: Any) -> int:
+    """Make an invitation: a code with which one person makes one account.
+
+    It is printed once, and cannot be shown again.
+    """
+    from awserver.app import make_invite
+
+    settings = _host_settings(given)
+    with _of_host():
+        code = asyncio.run(make_invite(settings))
+    if as_json:
+        _print_json({"code": code})
+    else:
+        click.echo(code)
+    if settings.registration.value == "closed":
+        _hint("it serves where the host runs with --registration invite or open")
+    return 0
+
+
+@admin_group.group("accounts")
+def accounts_group() -> None:
+    """Look at the accounts of a host."""
+
+
+@accounts_group.command("list", epilog="Example: aw-server admin accounts list --json")
+@_host_options
+@_json_option
+def accounts_list_command(as_json: bool, **given: Any) -> int:
+    """List the accounts, and what each has stored."""
+    from awserver.app import list_accounts
+
+    with _of_host():
+        found = asyncio.run(list_accounts(_host_settings(given)))
+    if as_json:
+        _print_json({"accounts": found})
+        return 0
+    columns = ("account", "username", "clients", "entries", "stored_bytes", "standing")
+    rows = [columns, *(tuple(str(one[name]) for name in columns) for one in found)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(columns))]
+    for row in rows:
+        line = "  ".join(
+            text.ljust(width) for text, width in zip(row, widths, strict=True)
+        )
+        click.echo(line.rstrip())
+    return 0
+
+
+@program.command("healthcheck", epilog="Example: aw-server healthcheck")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The host's address. Default: where its settings say that it listens.",
+)
+@_host_options
+def healthcheck_command(url: str | None, **given: Any) -> int:
+    """Exit with 0 if a host serves, else with 1 or, if nothing answers, 3."""
+    from awserver.healthcheck import check
+
+    result = check(url or f"http://{_host_settings(given).listen}")
+    click.echo(result.words)
+    return result.exit_status
+
+
+@program.group("config")
+def config_group() -> None:
+    """Look at the settings of a host."""
+
+
+@config_group.command("show", epilog="Example: aw-server config show --json")
+@_host_options
+@_json_option
+def config_show_command(as_json: bool, **given: Any) -> int:
+    """Print every setting of a host, and where it was said."""
+    settings = _host_settings(given)
+    shown = settings.shown()
+    if as_json:
+        _print_json(
+            {
+                key: {"value": value, "source": settings.sources[key]}
+                for key, value in shown.items()
+            }
+        )
+        return 0
+    for key, value in shown.items():
+        click.echo(f"{key} = {value}  ({settings.sources[key]})")
+    return 0
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+# -- errors --------------------------------------------------------------------
 
 
 def run(arguments: Sequence[str], *, composition: "Composition | None" = None) -> int:
@@ -146,6 +378,11 @@ def main() -> None:
 
 
 def _failed(error: Exception) -> int:
+    if isinstance(error, OperatorError):
+        _complain(str(error))
+        if error.hint is not None:
+            _hint(error.hint)
+        return EXIT_FAILED
     from awvault.service import describe
 
     failure = describe(error)

@@ -4,6 +4,12 @@ Hierarchy:
 
 * ServerError
   - InvalidRequestError: a request, or a value in it, is not in its form
+  - NotFoundError: there is nothing at this address
+  - MethodNotAllowedError: the address takes other methods
+  - OriginRefusedError: a web page of another site asked
+  - MediaTypeError: a body in another form than this address takes
+  - BodyTimeoutError: a body came too slowly
+  - HostBusyError: there is no room for the request at the moment
   - MalformedRecordError: bytes that are no record
   - LimitExceededError: more than the host takes
   - SeqConflictError: another seq is next, or other bytes stand at this one
@@ -37,6 +43,9 @@ Hierarchy:
     + SchemaTooNewError: the file is from a newer version of this program
     + StorageBusyError: another process holds the database too long
     + FenceBrokenError: an earlier write, which this one builds on, failed
+* OperatorError: for whoever runs the program, and never sent to anyone
+  - SettingsError: a setting is unknown, malformed or of no use
+  - StartError: the host cannot start
 """
 
 from typing import ClassVar
@@ -54,6 +63,58 @@ class InvalidRequestError(ServerError):
 
     code = "invalid-request"
     status = 400
+
+
+class NotFoundError(ServerError):
+    """There is nothing at this address."""
+
+    code = "not-found"
+    status = 404
+
+
+class MethodNotAllowedError(ServerError):
+    """The address takes other methods than this one."""
+
+    code = "method-not-allowed"
+    status = 405
+
+    def __init__(self, *, allow: str) -> None:
+        """Say which."""
+        super().__init__(f"this address takes {allow}")
+        self.allow = allow
+
+
+class OriginRefusedError(ServerError):
+    """A web page of another site asked, or one that rebound its name."""
+
+    code = "origin-refused"
+    status = 403
+
+
+class MediaTypeError(ServerError):
+    """A body has another type or encoding than this address takes."""
+
+    code = "media-type-unknown"
+    status = 415
+
+
+class BodyTimeoutError(ServerError):
+    """A body came too slowly."""
+
+    code = "body-timeout"
+    status = 408
+
+
+class HostBusyError(ServerError):
+    """There is no room for the request at the moment; nothing of it was done."""
+
+    code = "host-busy"
+    status = 503
+
+    def __init__(self, *, retry_seconds: int) -> None:
+        """Say how long to wait, for `Retry-After`."""
+        super().__init__(f"the host is busy: try again in {retry_seconds} s")
+        self.retry_seconds = retry_seconds
 
 
 class MalformedRecordError(ServerError):
@@ -346,3 +407,20 @@ class FenceBrokenError(StorageError):
         """Carry the failure of the earlier write."""
         super().__init__(f"an earlier write failed: {cause}")
         self.cause = cause
+
+
+class OperatorError(Exception):
+    """Whoever runs the program can mend this. It is printed, and sent to no one."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """Say what is wrong, and what to do."""
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(OperatorError):
+    """A setting is unknown, malformed, or names something that cannot be used."""
+
+
+class StartError(OperatorError):
+    """The host cannot start, or cannot be reached."""

@@ -140,7 +140,16 @@ def commands() -> dict[str, click.Command]:
         command = vault.get_command(context, name)
         assert command is not None
         found[f"awvault {name}"] = command
-    return found
+    return found | dict(leaves("aw-server", server_cli.program))
+
+
+def leaves(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command of a group, and of the groups in it, by its whole name."""
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(f"{name} {word}", command)
+        else:
+            yield f"{name} {word}", command
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -163,7 +172,12 @@ def test_the_commands_page_has_a_section_for_each_command() -> None:
 def test_the_commands_page_names_each_option(name: str) -> None:
     """Each option stands in its command's section, or in the one for all commands."""
     described = sections()
-    text = described[name] + (described["awvault"] if name != "aw-server" else "")
+    text = described[name]
+    if name.startswith("awvault"):
+        text += described["awvault"]
+    elif name != "aw-server":
+        # Every command of a host takes the options that say which host.
+        text += described["aw-server host"]
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
 
     assert options_of(commands()[name]) - named == set()
@@ -194,8 +208,11 @@ def test_command_lines_in_the_pages_are_understood(page: Path) -> None:
     known = commands()
     for words in shell_lines(page):
         program = Path(words[0]).name
-        options = options_of(known[program])
         rest = words[1:]
+        if program == "aw-server":
+            line = " ".join([program, *rest, ""])
+            program = max((n for n in known if line.startswith(f"{n} ")), key=len)
+        options = options_of(known[program])
         if program == "awvault":
             (name,) = [word for word in rest if f"awvault {word}" in known][:1] or [""]
             assert name or set(rest) <= options, words
