@@ -1,4 +1,4 @@
-"""Localhost mode: gateway, control listener and vault in one process.
+"""Localhost mode: gateway, host API, control listener and vault in one process.
 
 The order of a start is part of the product: take the port (a busy one ends the
 program, naming who has it), find the passphrase, listen, and only then derive
@@ -12,16 +12,20 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from aiohttp import web
 
+from awserver.app import LocalHost
+from awserver.storage.sqlite.database import Database
+from awvault import tables
 from awvault.control.server import ControlServer
-from awvault.gateway import create_gateway
+from awvault.gateway import checks_for, create_gateway
 from awvault.gateway.holder import VaultHolder
 from awvault.gateway.server import create_runner
 from awvault.gateway.settings import GatewaySettings
-from awvault.opening import PRODUCT, Composition, has_vault, open_found
+from awvault.opening import PRODUCT, Composition, Serve, has_vault, open_found
 from awvault.operations import VaultService
 from awvault.passphrases import (
     FoundPassphrase,
@@ -102,6 +106,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _has_remote(database: Database) -> bool:
+    """Say whether the vault's store follows a remote host."""
+    with database.reading() as tx:
+        return tables.remote_row(tx) is not None
+
+
 class _PromptInterruptedError(Exception):
     """A signal came while a person was asked: a KeyboardInterrupt, inside a task."""
 
@@ -133,24 +143,32 @@ class _Localhost:
         async with contextlib.AsyncExitStack() as stack:
             # What is entered first ends last: the vault outlives its users.
             vault_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
+            gateway_settings = GatewaySettings(
+                data_dir=str(self._settings.data_dir),
+                listen_host=self._settings.host,
+                testing=self._settings.testing,
+            )
+            host_api = LocalHost(checks_for(gateway_settings))
             gateway = create_runner(
-                create_gateway(
-                    holder,
-                    GatewaySettings(
-                        data_dir=str(self._settings.data_dir),
-                        listen_host=self._settings.host,
-                        testing=self._settings.testing,
-                    ),
-                )
+                create_gateway(holder, gateway_settings, add_others=host_api.add_routes)
             )
             await gateway.setup()
             stack.push_async_callback(gateway.cleanup)
             await web.SockSite(gateway, listener).start()
-            vault = await self._unless_stopped(self._open_vault(), holder)
+            host, port = listener.getsockname()[:2]
+
+            def serve(database: Database) -> AbstractAsyncContextManager[None]:
+                return host_api.serving(
+                    database,
+                    address=host,
+                    port=port,
+                    is_read_only=lambda: _has_remote(database),
+                )
+
+            vault = await self._unless_stopped(self._open_vault(serve), holder)
             if vault is None:
                 return 0
             vault_stack.push_async_callback(vault.close)
-            host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             control = ControlServer(
                 VaultService(vault, self._settings, self._found, server_url=url),
@@ -165,7 +183,7 @@ class _Localhost:
             log.info("stopping")
         return 0
 
-    async def _open_vault(self) -> Vault:
+    async def _open_vault(self, serve: Serve) -> Vault:
         try:
             return await open_found(
                 self._settings,
@@ -174,6 +192,7 @@ class _Localhost:
                 terminal=self._terminal,
                 composition=self._composition,
                 on_make=self._tell_of_new_vault,
+                serve=serve,
             )
         except KeyboardInterrupt:
             raise _PromptInterruptedError from None

@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,6 +65,9 @@ class Composition:
 
 PRODUCT: Final = Composition()
 
+Serve = Callable[[Database], AbstractAsyncContextManager[None]]
+"""Serves from the database of a vault for as long as its context lasts."""
+
 
 def has_vault(directory: DataDirectory) -> bool:
     """Tell whether there is a vault: a database that is not empty."""
@@ -82,6 +86,7 @@ async def open_found(
     terminal: Terminal | None,
     composition: Composition = PRODUCT,
     on_make: Callable[[], None] = lambda: None,
+    serve: Serve | None = None,
 ) -> Vault:
     """Open the vault, or make it, with a passphrase that was found.
 
@@ -92,7 +97,7 @@ async def open_found(
     for tries_left in reversed(range(PROMPT_TRIES)):
         try:
             return await open_vault(
-                directory, found.passphrase, composition, on_make=on_make
+                directory, found.passphrase, composition, on_make=on_make, serve=serve
             )
         except WrongPassphraseError:
             if found.source is not Source.PROMPT or terminal is None or not tries_left:
@@ -107,11 +112,12 @@ async def open_vault(
     composition: Composition = PRODUCT,
     *,
     on_make: Callable[[], None] = lambda: None,
+    serve: Serve | None = None,
 ) -> Vault:
     """Open the vault in a directory that the caller holds; make it if need be.
 
     Argon2 runs in a thread, for a second or so. `on_make` is called before a
-    vault is made.
+    vault is made; `serve`, which needs no key, is entered before Argon2 runs.
     """
     async with contextlib.AsyncExitStack() as resources:
         database = await asyncio.to_thread(
@@ -133,6 +139,8 @@ async def open_vault(
                 )
             on_make()
             await _make(database, store, passphrase, composition)
+        if serve is not None:
+            await resources.enter_async_context(serve(database))
         unlocked = await asyncio.to_thread(
             unlock, database, store, passphrase, composition.profile
         )

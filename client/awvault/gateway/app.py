@@ -1,9 +1,11 @@
 """The gateway's routes, wired to the vault's holder."""
 
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
+from awserver.errors import OriginRefusedError
 from awvault.gateway import activity, buckets, events, info
 from awvault.gateway.answers import text_answer
 from awvault.gateway.guards import Guards
@@ -26,10 +28,20 @@ NOT_YET: Final = (
 _BUCKET: Final = "/api/0/buckets/{bucket_id:[^/]+}"
 
 
-def create_gateway(holder: VaultHolder, settings: GatewaySettings) -> web.Application:
+AddRoutes = Callable[[web.Application], None]
+
+
+def create_gateway(
+    holder: VaultHolder,
+    settings: GatewaySettings,
+    *,
+    add_others: AddRoutes | None = None,
+) -> web.Application:
     """Return the gateway as an application; serve it with `create_runner`.
 
-    Requests that need the vault wait until `holder` has it.
+    Requests that need the vault wait until `holder` has it. `add_others` adds
+    routes that stand before the one that takes every address; each has to make
+    the checks of `checks_for` itself.
     """
     app = web.Application()
     gateway = Gateway(holder=holder, settings=settings, guards=Guards(settings))
@@ -69,9 +81,30 @@ def create_gateway(holder: VaultHolder, settings: GatewaySettings) -> web.Applic
         {"GET": activity.get_activities, "POST": activity.post_activities},
         refusal=activity.IMMUTABLE,
     )
+    if add_others is not None:
+        add_others(app)
     app.router.add_route("*", "/", guarded(gateway, _home))
     app.router.add_route("*", "/{path:.*}", guarded(gateway, _unknown))
     return app
+
+
+def checks_for(settings: GatewaySettings) -> Callable[[web.Request], None]:
+    """Return the gateway's checks of a request, for routes that are not its own.
+
+    They raise `OriginRefusedError` for a Host that is none of this machine's, and
+    for a write by a web page of another site.
+    """
+    guards = Guards(settings)
+
+    def check(request: web.Request) -> None:
+        try:
+            guards.check_host(request.headers)
+            if request.method not in {"GET", "HEAD", "OPTIONS"}:
+                guards.check_write(request.headers)
+        except Refusal as refusal:
+            raise OriginRefusedError(refusal.message) from None
+
+    return check
 
 
 async def _home(request: web.Request) -> Answer:
