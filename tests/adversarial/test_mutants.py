@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversarial import mutants
 from tests.adversarial.mutants import (
-    MUTANTS,
     TESTS_FAILED,
     WRONG_TREE,
     Edit,
@@ -14,7 +14,9 @@ from tests.adversarial.mutants import (
     make_tree,
     run_test,
 )
+from tests.adversarial.mutants_of_hosts import HOST_MUTANTS
 
+MUTANTS = (*mutants.MUTANTS, *HOST_MUTANTS)
 TEST_FILES = sorted(Path(__file__).parent.glob("test_t[0-9][0-9]_*.py"))
 
 

@@ -55,7 +55,9 @@ class Fault:
     delay_seconds: float = 0
     """Before each piece is passed on, either way."""
     seconds_per_byte: float = 0
-    """Bytes are passed one by one, this far apart, in `direction`."""
+    """Bytes are passed one by one, this far apart, in `direction`.
+
+    With `in_body`, from the end of the next HTTP header on."""
     end: End | None = None
     after: int = 0
     """Bytes that still pass in `direction` before the end."""
@@ -326,14 +328,18 @@ class FaultProxy:
                 count.in_body, count.last = not fault.in_body, b""
             if fault.delay_seconds:
                 await asyncio.sleep(fault.delay_seconds)
-            piece = data
             concerned = way == fault.direction
-            if concerned and fault.seconds_per_byte:
-                await asyncio.sleep(fault.seconds_per_byte)
-                piece = data[:1]
             ends = concerned and fault.end is not None and self._left != 0
-            if ends:
-                piece = piece[: _still_passing(count, piece)]
+            piece = data
+            if concerned and not count.in_body:
+                piece = _header_part(count, data)
+            elif concerned:
+                if fault.seconds_per_byte:
+                    await asyncio.sleep(fault.seconds_per_byte)
+                    piece = data[:1]
+                if ends:
+                    piece = piece[: fault.after - count.passed]
+                count.passed += len(piece)
             writer.write(piece)
             await writer.drain()
             data = data[len(piece) :]
@@ -378,17 +384,12 @@ class FaultProxy:
             self._changed.notify_all()
 
 
-def _still_passing(count: _Count, piece: bytes) -> int:
-    """Return how much of a piece passes before the end, and count it."""
-    start = 0
-    if not count.in_body:
-        seen = count.last + piece
-        at = seen.find(_HEADER_END)
-        if at < 0:
-            count.last = seen[-len(_HEADER_END) + 1 :]
-            return len(piece)
-        count.in_body = True
-        start = at + len(_HEADER_END) - len(count.last)
-    size = min(len(piece), start + count.fault.after - count.passed)
-    count.passed += size - start
-    return size
+def _header_part(count: _Count, data: bytes) -> bytes:
+    """Return what of some bytes belongs to a header, and note where it ends."""
+    seen = count.last + data
+    at = seen.find(_HEADER_END)
+    if at < 0:
+        count.last = seen[-len(_HEADER_END) + 1 :]
+        return data
+    count.in_body = True
+    return data[: at + len(_HEADER_END) - len(count.last)]
