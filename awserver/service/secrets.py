@@ -31,7 +31,7 @@ INVITE_BYTES: Final = 20
 _TIME_BYTES: Final = 4
 _RANDOM_BYTES: Final = 12
 _MAC_BYTES: Final = NONCE_BYTES - _TIME_BYTES - _RANDOM_BYTES
-_TOKEN_BYTES: Final = ID_BYTES + SECRET_BYTES
+_TOKEN_CHARS: Final = (ID_BYTES + SECRET_BYTES) * 4 // 3
 
 # Labels of at most 16 bytes, one purpose each.
 _LABEL_NONCE: Final = b"host-nonce"
@@ -112,12 +112,12 @@ def make_token(account: AccountId, random: Random) -> tuple[str, bytes]:
 
 def read_token(text: str) -> Token:
     """Read base64url(account_id[16] || secret[32]); raises `SessionInvalidError`."""
+    if len(text) != _TOKEN_CHARS:
+        raise SessionInvalidError
     try:
         data = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise SessionInvalidError from None
-    if len(data) != _TOKEN_BYTES:
-        raise SessionInvalidError
     return Token(AccountId(data[:ID_BYTES]), _hash(_LABEL_TOKEN, data[ID_BYTES:]))
 
 

@@ -228,8 +228,9 @@ class Tenant:
         *,
         body: bytes = b"",
         client: int = 0,
-        **changes: Any,
+        forged: dict[str, Any],
     ) -> Transcript:
+        """Return the transcript of a proof, with some fields another than is right."""
         made = Transcript(
             origin=ORIGIN,
             action=action,
@@ -240,7 +241,7 @@ class Tenant:
             salt=self.newest.document.salt,
             body=body,
         )
-        return replace(made, **changes)
+        return replace(made, **forged)
 
     def prove(self, transcript: Transcript, key: Key) -> bytes:
         return key.raw(lp(labels.PROOF) + transcript.encode())
@@ -262,15 +263,15 @@ class Tenant:
     def session_request(
         self,
         nonce: bytes,
+        /,
         *,
         by: str = "login",
         client: int = 0,
         key: Key | None = None,
-        **changes: Any,
+        **forged: Any,
     ) -> SessionRequest:
         action = Action.SESSION if by == "client" else Action.LOGIN
-        changes.setdefault("action", action)
-        made = self.transcript(nonce, client=client, **changes)
+        made = self.transcript(nonce, action, client=client, forged=forged)
         return SessionRequest(
             **self._proven(nonce, client),
             username=self.newest.document.username,
@@ -281,16 +282,17 @@ class Tenant:
     def register_request(
         self,
         nonce: bytes,
+        /,
         *,
         invite: str | None = None,
         documents: Sequence[bytes] | None = None,
         wrong: str = "",
-        **changes: Any,
+        **forged: Any,
     ) -> RegisterRequest:
         """Return a registration; `wrong` names the key whose proof is another's."""
         offered = list(self.documents if documents is None else documents)
         body = body_of_register(offered, self.blob, invite)
-        made = self.transcript(nonce, Action.REGISTER, body=body, **changes)
+        made = self.transcript(nonce, Action.REGISTER, body=body, forged=forged)
         proofs = {
             name: self.prove(made, Key.of("nobody") if name == wrong else key)
             for name, key in (
@@ -303,7 +305,7 @@ class Tenant:
         }
         return RegisterRequest(
             **self._proven(nonce, 0),
-            username=made.username,
+            username=self.newest.document.username,
             documents=offered,
             keys_blob=self.blob,
             invite=invite,
@@ -314,14 +316,15 @@ class Tenant:
         self,
         nonce: bytes,
         document: bytes,
+        /,
         *,
         blob: bytes | None = None,
         by: str = "login",
         key: Key | None = None,
-        **changes: Any,
+        **forged: Any,
     ) -> DocumentRequest:
         body = body_of_document(document, blob)
-        made = self.transcript(nonce, Action.DOCUMENT, body=body, **changes)
+        made = self.transcript(nonce, Action.DOCUMENT, body=body, forged=forged)
         return DocumentRequest(
             **self._proven(nonce, 0),
             document=document,
@@ -333,11 +336,12 @@ class Tenant:
     def restore_request(
         self,
         nonce: bytes,
+        /,
         *,
         documents: Sequence[bytes] | None = None,
         client: int = 0,
         key: Key | None = None,
-        **changes: Any,
+        **forged: Any,
     ) -> RestoreRequest:
         offered = list(self.documents if documents is None else documents)
         made = self.transcript(
@@ -345,21 +349,24 @@ class Tenant:
             Action.RESTORE,
             body=body_of_restore(offered, self.blob),
             client=client,
-            **changes,
+            forged=forged,
         )
         return RestoreRequest(
             **self._proven(nonce, client),
-            username=made.username,
+            username=self.newest.document.username,
             documents=offered,
             keys_blob=self.blob,
             signature=self.prove(made, key or self.client_key(client)),
         )
 
     def delete_request(
-        self, nonce: bytes, *, by: str = "login", **changes: Any
+        self, nonce: bytes, /, *, by: str = "login", **forged: Any
     ) -> DeleteRequest:
         made = self.transcript(
-            nonce, Action.DELETE, body=body_of_delete(self.account_id), **changes
+            nonce,
+            Action.DELETE,
+            body=body_of_delete(self.account_id),
+            forged=forged,
         )
         return DeleteRequest(
             **self._proven(nonce, 0),

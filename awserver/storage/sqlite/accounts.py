@@ -39,7 +39,7 @@ from awserver.storage.base import (
     Usage,
 )
 from awserver.storage.sqlite.database import Database, Transaction
-from awserver.storage.sqlite.logs import SqliteLogStore, is_deleted, overwriting
+from awserver.storage.sqlite.logs import SqliteLogStore, is_deleted
 
 NOBODY: Final = AccountId(bytes(16))
 """No account has this id: what is looked up for a name that nobody has."""
@@ -391,8 +391,7 @@ class SqliteAccountStore(AccountStore):
             if nonce is not None:
                 _use_nonce(tx, account, nonce)
             tx.execute("INSERT INTO deletions (account_id) VALUES (?)", (account,))
-            with overwriting(tx):
-                _delete_small(tx, account)
+            _delete_small(tx, account)
 
         await self._db.write(work)
 
@@ -419,8 +418,7 @@ class SqliteAccountStore(AccountStore):
         for step in _STEPS:
             last = _last_of_step(tx.execute(step.rows, (account, DELETE_ROWS_MAX)))
             if last is not None:
-                with overwriting(tx):
-                    tx.execute(step.delete, (account, *last))
+                tx.execute(step.delete, (account, *last))
                 return True
         tx.execute("DELETE FROM deletions WHERE account_id = ?", (account,))
         return False
@@ -452,8 +450,7 @@ class SqliteAccountStore(AccountStore):
 
     async def _forget(self, statement: str, value: bytes | int) -> None:
         def work(tx: Transaction) -> None:
-            with overwriting(tx):
-                tx.execute(statement, (value,))
+            tx.execute(statement, (value,))
 
         await self._db.write(work)
 

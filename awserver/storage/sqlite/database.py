@@ -159,6 +159,10 @@ class Database:
         connection.pragma("fullfsync", True)  # noqa: FBT003
         connection.pragma("checkpoint_fullfsync", True)  # noqa: FBT003
         connection.pragma("foreign_keys", True)  # noqa: FBT003
+        # What is deleted is overwritten with zeros, and so is every copy of it that
+        # SQLite leaves behind when it moves rows between pages. All the time, for a
+        # copy that an earlier insert has left would not be found by a later delete.
+        connection.pragma("secure_delete", True)  # noqa: FBT003
         connection.pragma("journal_size_limit", WAL_BYTES_MAX)
         connection.wal_autocheckpoint(0)
 

@@ -6,7 +6,6 @@ The asynchronous forms wrap these.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -477,12 +476,11 @@ class SqliteLogStore(LogStore):
                 f"the keys blob has {len(keys_blob)} bytes, at most"
                 f" {KEYS_BLOB_BYTES_MAX} are taken"
             )
-        with overwriting(tx):
-            tx.execute(
-                "INSERT INTO keys_blobs (account_id, blob) VALUES (?, ?)"
-                " ON CONFLICT (account_id) DO UPDATE SET blob = excluded.blob",
-                (account, keys_blob),
-            )
+        tx.execute(
+            "INSERT INTO keys_blobs (account_id, blob) VALUES (?, ?)"
+            " ON CONFLICT (account_id) DO UPDATE SET blob = excluded.blob",
+            (account, keys_blob),
+        )
 
     async def documents(
         self, account: AccountId, *, start_version: int = 1
@@ -538,16 +536,6 @@ def is_deleted(tx: Transaction, account: AccountId) -> bool:
         ).fetchone()
         is not None
     )
-
-
-@contextlib.contextmanager
-def overwriting(tx: Transaction) -> Iterator[None]:
-    """Overwrite with zeros, in the database file, what is deleted meanwhile."""
-    tx.pragma("secure_delete", True)  # noqa: FBT003 - SQLite's own words
-    try:
-        yield
-    finally:
-        tx.pragma("secure_delete", False)  # noqa: FBT003
 
 
 def _count(
