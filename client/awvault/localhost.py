@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -20,12 +20,21 @@ from aiohttp import web
 from awserver.app import LocalHost
 from awserver.storage.sqlite.database import Database
 from awvault import tables
-from awvault.control.server import ControlServer
+from awvault.control.server import ControlServer, VaultLentError
+from awvault.crypto.keys import Passphrase
+from awvault.errors import WrongPassphraseError
 from awvault.gateway import checks_for, create_gateway
 from awvault.gateway.holder import VaultHolder
 from awvault.gateway.server import create_runner
 from awvault.gateway.settings import GatewaySettings
-from awvault.opening import PRODUCT, Composition, Serve, has_vault, open_found
+from awvault.opening import (
+    PRODUCT,
+    Composition,
+    Serve,
+    has_vault,
+    open_found,
+    open_vault,
+)
 from awvault.operations import VaultService
 from awvault.passphrases import (
     FoundPassphrase,
@@ -116,6 +125,16 @@ class _PromptInterruptedError(Exception):
     """A signal came while a person was asked: a KeyboardInterrupt, inside a task."""
 
 
+class _Loan:
+    """A command has the vault's files to itself, from one event to the other."""
+
+    def __init__(self, passphrase: Passphrase) -> None:
+        """Remember what may open the vault after that."""
+        self.passphrase = passphrase
+        self.has_begun = asyncio.Event()
+        self.is_over = asyncio.Event()
+
+
 class _Localhost:
     """One run of localhost mode."""
 
@@ -132,17 +151,21 @@ class _Localhost:
         self._found = found
         self._terminal = terminal
         self._composition = composition
+        self._url = ""
+        self._is_ready = False
+        self._passphrase: Passphrase | None = None
         self._stop = asyncio.Event()
+        self._loan: _Loan | None = None
+        self._wake = asyncio.Event()
+        """Set where there is a signal, or a loan."""
 
     async def run(self, listener: Any) -> int:
         """Serve until a signal comes."""
         loop = asyncio.get_running_loop()
         for signal_number in STOP_SIGNALS:
-            _on_signal(loop, signal_number, self._stop.set)
+            _on_signal(loop, signal_number, self._ask_to_stop)
         holder = VaultHolder()
-        async with contextlib.AsyncExitStack() as stack:
-            # What is entered first ends last: the vault outlives its users.
-            vault_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
+        async with contextlib.AsyncExitStack() as users:
             gateway_settings = GatewaySettings(
                 data_dir=str(self._settings.data_dir),
                 listen_host=self._settings.host,
@@ -153,9 +176,12 @@ class _Localhost:
                 create_gateway(holder, gateway_settings, add_others=host_api.add_routes)
             )
             await gateway.setup()
-            stack.push_async_callback(gateway.cleanup)
+            users.push_async_callback(gateway.cleanup)
             await web.SockSite(gateway, listener).start()
             host, port = listener.getsockname()[:2]
+            self._url = (
+                f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            )
 
             def serve(database: Database) -> AbstractAsyncContextManager[None]:
                 return host_api.serving(
@@ -165,25 +191,92 @@ class _Localhost:
                     is_read_only=lambda: _has_remote(database),
                 )
 
-            vault = await self._unless_stopped(self._open_vault(serve), holder)
-            if vault is None:
-                return 0
-            vault_stack.push_async_callback(vault.close)
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            control = ControlServer(
-                VaultService(vault, self._settings, self._found, server_url=url),
-                self._held,
-            )
-            await control.start()
-            stack.push_async_callback(control.close)
-            holder.set(vault)
-            sys.stdout.write(f"aw-server is ready on {url}\n")
-            sys.stdout.flush()
-            await self._stop.wait()
-            log.info("stopping")
+            control = ControlServer(self._held, lend=self._lend)
+            users.push_async_callback(control.close)
+            while not self._stop.is_set():
+                await self._work(holder, control, serve, users)
         return 0
 
+    def _ask_to_stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    async def _work(
+        self,
+        holder: VaultHolder,
+        control: ControlServer,
+        serve: Serve,
+        users: contextlib.AsyncExitStack,
+    ) -> None:
+        """Open the vault and serve it, until a signal comes or a loan is over."""
+        vault = await self._unless_stopped(self._open_vault(serve), holder)
+        if vault is None:
+            return
+        async with contextlib.AsyncExitStack() as opened:
+            opened.push_async_callback(vault.close)
+            control.service = VaultService(
+                vault, self._settings, self._found, server_url=self._url
+            )
+            if not self._is_ready:
+                await control.start()
+            holder.set(vault)
+            self._tell_once()
+            await self._wake.wait()
+            loan = self._loan
+            if loan is None or self._stop.is_set():
+                log.info("stopping")
+                # The vault outlives its users.
+                await users.aclose()
+                return
+            control.service = None
+            await holder.take_back()
+        await self._wait_for_end(loan, holder)
+
+    def _tell_once(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            sys.stdout.write(f"aw-server is ready on {self._url}\n")
+            sys.stdout.flush()
+
+    @contextlib.asynccontextmanager
+    async def _lend(self, passphrase: Passphrase) -> AsyncIterator[None]:
+        """Keep the vault closed while the context lasts."""
+        if self._loan is not None:
+            raise VaultLentError
+        loan = self._loan = _Loan(passphrase)
+        self._wake.set()
+        try:
+            await loan.has_begun.wait()
+            yield
+        finally:
+            loan.is_over.set()
+
+    async def _wait_for_end(self, loan: _Loan, holder: VaultHolder) -> None:
+        """Let a command have the vault's files, until it is done or a signal comes."""
+        log.info("the vault is lent to a command")
+        loan.has_begun.set()
+        over = asyncio.create_task(loan.is_over.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({over, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (over, stopped):
+            task.cancel()
+        if self._stop.is_set():
+            holder.fail(RuntimeError("the server is stopping"))
+            return
+        self._wake.clear()
+        self._loan = None
+        self._passphrase = loan.passphrase
+
     async def _open_vault(self, serve: Serve) -> Vault:
+        if self._passphrase is not None:
+            # After a loan: of the account that the vault was moved to, or not.
+            with contextlib.suppress(WrongPassphraseError):
+                return await open_vault(
+                    self._held.directory,
+                    self._passphrase,
+                    self._composition,
+                    serve=serve,
+                )
         try:
             return await open_found(
                 self._settings,

@@ -8,7 +8,7 @@ between the two processes (control.py).
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -43,6 +43,26 @@ OnProgress = Callable[[Progress], None]
 
 def ignore_progress(_progress: Progress) -> None:
     """Take progress that nobody watches."""
+
+
+class SecretMessage(Message, frozen=True):
+    """Base of a request that holds a secret: it does not print.
+
+    It travels in the body of a request to the control listener, and nowhere else.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} redacted>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+
+class LendRequest(SecretMessage, frozen=True):
+    """That a command wants the vault's files to itself for a while."""
+
+    # What may open the vault after that; else it is what opened it before.
+    passphrase: str
 
 
 class ServerStatus(Message, frozen=True):

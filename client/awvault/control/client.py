@@ -23,6 +23,7 @@ from awvault.service import (
     ExportRequest,
     HostView,
     ImportResult,
+    LendRequest,
     OnProgress,
     OperationFailedError,
     Status,
@@ -98,6 +99,22 @@ class ControlClient:
     async def doctor(self) -> DoctorResult:
         """See `Service.doctor`."""
         return await self._result("doctor", DoctorResult)
+
+    @contextlib.asynccontextmanager
+    async def lend(self, request: LendRequest) -> AsyncIterator[None]:
+        """Have the vault's files to oneself while the context lasts.
+
+        The other side closes the vault, lets requests of watchers wait, and opens it
+        again when the context ends, or this process does.
+        """
+        body = msgspec.json.encode(request)
+        async with contextlib.aclosing(self._ask("lend", body)) as answer:
+            async for line in answer:
+                if _reply(line).progress is not None:
+                    break
+            else:
+                raise _cut_off()
+            yield
 
     async def _result(
         self,

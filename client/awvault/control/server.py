@@ -11,12 +11,16 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
 
 import msgspec
 from aiohttp import StreamReader, web
 
 from awvault.control import wire
+from awvault.crypto.keys import Passphrase
+from awvault.errors import Error
 from awvault.gateway.answers import log_failure
 from awvault.gateway.server import create_runner
 from awvault.processes import ControlToken, HeldDirectory
@@ -25,6 +29,7 @@ from awvault.service import (
     EventsRequest,
     ExportRequest,
     Failure,
+    LendRequest,
     OnProgress,
     Progress,
     Service,
@@ -41,13 +46,31 @@ KEEPALIVE_SECONDS: Final = 1.0
 BACKLOG: Final = 32
 
 
+Lend = Callable[[Passphrase], AbstractAsyncContextManager[None]]
+"""Closes the vault while its context lasts; the passphrase may open it after that."""
+
+
+class VaultLentError(Error):
+    """The vault is closed, because a command works on its files."""
+
+    hint = "try again in a moment"
+
+    def __init__(self) -> None:
+        super().__init__("another command is moving the vault to another account")
+
+
 class ControlServer:
     """Answers for a `Service`, for as long as it is started."""
 
-    def __init__(self, service: Service, held: HeldDirectory) -> None:
-        """Answer for `service`; `held` says where, once this has started."""
-        self._service = service
+    def __init__(self, held: HeldDirectory, *, lend: Lend | None = None) -> None:
+        """Answer for `service`; `held` says where, once this has started.
+
+        With `lend`, a command may have the vault's files to itself.
+        """
+        self.service: Service | None = None
+        """None: there is no open vault to answer for."""
         self._held = held
+        self._lend = lend
         self._token = ControlToken.generate()
         self._port = 0
         self._runner: web.AppRunner | None = None
@@ -121,11 +144,17 @@ class ControlServer:
     async def _prepare(self, request: web.Request) -> "_Answer | None":
         """Return what answers the request; None: there is no such operation."""
         operation = request.match_info["operation"]
+        if operation == "lend" and self._lend is not None:
+            asked = msgspec.json.decode(await request.read(), type=LendRequest)
+            return _Call(partial(_lend_vault, self._lend, asked))
+        service = self.service
+        if service is None:
+            return _Call(_refuse)
         if operation == "import":
             upload = _upload_lines(request.content)
-            return _Call(lambda show: self._service.import_lines(upload, show))
+            return _Call(lambda show: service.import_lines(upload, show))
         prepare = _OPERATIONS.get(operation)
-        return None if prepare is None else prepare(self._service, await request.read())
+        return None if prepare is None else prepare(service, await request.read())
 
 
 class _Call:
@@ -139,6 +168,18 @@ _Answer = _Call | AsyncIterator[bytes]
 
 
 async def _pong() -> bool:
+    return True
+
+
+async def _refuse(_show: OnProgress) -> bool:
+    raise VaultLentError
+
+
+async def _lend_vault(lend: Lend, request: LendRequest, show: OnProgress) -> bool:
+    """Close the vault until whoever asked hangs up."""
+    async with lend(Passphrase(request.passphrase)):
+        show(Progress(phase="lent", done=1))
+        await asyncio.Event().wait()
     return True
 
 

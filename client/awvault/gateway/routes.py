@@ -102,10 +102,11 @@ def _unlocked(gateway: Gateway, handler: Handler) -> Route:
         vault = holder.current
         if vault is None:
             vault = await holder.vault()
-        # After a failed write, nothing is answered from memory until it is
-        # loaded again.
-        await vault.settle()
-        return await handler(request, vault, gateway)
+        with holder.using():
+            # After a failed write, nothing is answered from memory until it is
+            # loaded again.
+            await vault.settle()
+            return await handler(request, vault, gateway)
 
     return route
 
