@@ -18,7 +18,7 @@ from typing import Final
 
 from awvault.crypto.passphrase import Profile
 from awvault.opening import PRODUCT, Composition, open_for_library
-from awvault.vault import Vault
+from awvault.vault import Clock, Vault, wall_clock_us
 
 CHEAP: Final = Profile(memory_kib=64, passes=1)
 """Argon2id with 64 KiB and one pass: for tests, and for nothing else."""
@@ -29,6 +29,9 @@ PASSPHRASE: Final = "correct horse battery staple"  # noqa: S105 - for tests
 
 KILL_VARIABLE: Final = "AWVAULT_TESTING_KILL_AT"
 """`name:count`: the process kills itself the count-th time it passes `name`."""
+
+CLOCK_VARIABLE: Final = "AWVAULT_TESTING_CLOCK_HOURS"
+"""How many hours the vault's clock is ahead of the machine's; -30 is behind."""
 
 
 async def open_vault(
@@ -62,6 +65,12 @@ def killing_steps(where: str) -> Callable[[str], None]:
     return step
 
 
+def clock_ahead(hours: float) -> Clock:
+    """Return a clock that is wrong by so many hours."""
+    ahead_us = round(hours * 3_600_000_000)
+    return lambda: wall_clock_us() + ahead_us
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aw-server` or `awvault` with the cheap profile."""
     from awserver import cli as server_cli
@@ -73,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if where is not None:
         step = killing_steps(where)
         composition = replace(composition, step=step, probe=step)
+    hours = os.environ.pop(CLOCK_VARIABLE, None)
+    if hours is not None:
+        composition = replace(composition, clock=clock_ahead(float(hours)))
     match given:
         case ["aw-server", *rest]:
             return server_cli.run(rest, composition=composition)

@@ -31,6 +31,7 @@ READY: Final = b"aw-server is ready on http://"
 
 PASSPHRASE: Final = "correct horse battery staple"
 KILL_VARIABLE: Final = "AWVAULT_TESTING_KILL_AT"
+CLOCK_VARIABLE: Final = "AWVAULT_TESTING_CLOCK_HOURS"
 
 # What a process gets from the environment of the tests; the rest is the home's.
 _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT")
@@ -118,6 +119,8 @@ class Home:
     passphrase: str | None = PASSPHRASE
     """Kept in a file in `directory`; None: the programs find their own."""
     log_level: str = "info"
+    variables: dict[str, str] = field(default_factory=dict)
+    """What else every program here gets in its environment."""
     _servers: list[Server] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -153,7 +156,7 @@ class Home:
         }
         if self.passphrase is not None:
             named["AWVAULT_PASSPHRASE_FILE"] = str(self.passphrase_file)
-        return kept | named | dict(more or {})
+        return kept | named | self.variables | dict(more or {})
 
     def serve(
         self, *arguments: str, kill_at: str | None = None, file_bytes_max: int = 0
