@@ -18,11 +18,14 @@ from awserver.errors import (
     StorageCorruptError,
     SuiteUnknownError,
 )
-from awserver.records import AccountId, ClientId, RecordHash, Seq
+from awserver.records import ID_BYTES, AccountId, ClientId, RecordHash, Seq
 from awserver.storage.base import LogStore
 
 KNOWN_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of the documents that are kept; in memory they take several times that."""
+
+
+_NOBODY: Final = (AccountId(bytes(ID_BYTES)), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ class KnownDocuments:
         self._store = store
         self._known: OrderedDict[tuple[AccountId, int], KnownDocument] = OrderedDict()
         self._bytes = 0
+        self._nobody: OrderedDict[tuple[AccountId, int], None] = OrderedDict()
+        self._nobody[_NOBODY] = None
 
     async def at(self, account: AccountId, version: int) -> KnownDocument:
         """Return a version that the store has said is there.
@@ -104,6 +109,12 @@ class KnownDocuments:
             raise _damaged(version, "another lies in its place")
         self._keep(key, known)
         return known
+
+    async def nobody(self) -> None:
+        """Do as much as `at` does for what is in memory, and find nothing."""
+        found = self._nobody.get(_NOBODY)
+        self._nobody.move_to_end(_NOBODY)
+        return found
 
     def _keep(self, key: tuple[AccountId, int], known: KnownDocument) -> None:
         if key in self._known:  # two asked at once

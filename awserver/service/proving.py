@@ -5,12 +5,17 @@ is looked up, or a decoy taken; the nonce is checked; a signature is verified, u
 the key that is due or one that nobody has. Only then is a proof refused.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from awserver.documents import NO_KEY
-from awserver.errors import ProofRefusedError, SignatureInvalidError
+from awserver.errors import (
+    ProofRefusedError,
+    SessionInvalidError,
+    SignatureInvalidError,
+)
 from awserver.proofs import Action, Transcript
 from awserver.records import AccountId, ClientId
 from awserver.service.known import KnownDocument, KnownDocuments
@@ -74,8 +79,14 @@ class Prover:
         found = await self._accounts.find(username)
         salt = decoy_salt(self._secret, username)
         newest = None
-        if found is not None:
-            newest = await self._known.at(found.account_id, found.version)
+        # Deleted in between: a name that nobody has.
+        with contextlib.suppress(SessionInvalidError):
+            newest = await (
+                self._known.nobody()
+                if found is None
+                else self._known.at(found.account_id, found.version)
+            )
+        if newest is not None:
             salt = newest.signed.document.salt
         return Subject(username=username, salt=salt, found=found, newest=newest)
 

@@ -44,6 +44,17 @@ from awserver.storage.sqlite.logs import SqliteLogStore, is_deleted
 NOBODY: Final = AccountId(bytes(16))
 """No account has this id: what is looked up for a name that nobody has."""
 
+# One row for every name, and the same lookups, so that time tells nothing.
+_FIND: Final = """
+SELECT u.account_id, a.standing, (
+    SELECT coalesce(max(d.version), 0) FROM documents AS d
+    WHERE d.account_id = coalesce(u.account_id, ?2)
+)
+FROM (SELECT ?1 AS username) AS n
+LEFT JOIN usernames AS u ON u.username = n.username
+LEFT JOIN accounts AS a ON a.account_id = coalesce(u.account_id, ?2)
+"""
+
 _ACCESS: Final = """
 SELECT s.client_id, s.created_hour, s.seen_hour, a.standing, a.quota_bytes, (
     SELECT coalesce(max(d.version), 0) FROM documents AS d
@@ -97,24 +108,15 @@ class SqliteAccountStore(AccountStore):
 
     async def find(self, username: str) -> FoundAccount | None:
         """See `AccountStore.find`."""
-        return await self._read(lambda tx: self.find_within(tx, username))
-
-    @staticmethod
-    def find_within(tx: Transaction, username: str) -> FoundAccount | None:
-        """Find an account inside a transaction; see `AccountStore.find`."""
-        named = tx.execute(
-            "SELECT u.account_id, a.standing FROM usernames AS u"
-            " JOIN accounts AS a USING (account_id) WHERE u.username = ?",
-            (username,),
-        ).fetchone()
-        # The same two statements for every name, so that time tells nothing.
-        account, standing = (NOBODY, 0) if named is None else named
-        version = _newest_version(tx, AccountId(account))
-        if named is None:
-            return None
-        return FoundAccount(
-            account_id=AccountId(account), standing=Standing(standing), version=version
+        row = self._db.first_row(_FIND, (username, NOBODY))
+        account, standing, version = row if row is not None else (None, None, 0)
+        # Made for every name, so that time tells nothing.
+        found = FoundAccount(
+            account_id=AccountId(account or NOBODY),
+            standing=Standing(standing or 0),
+            version=version,
         )
+        return None if account is None else found
 
     async def account(self, account: AccountId) -> Account | None:
         """See `AccountStore.account`."""
@@ -255,9 +257,8 @@ class SqliteAccountStore(AccountStore):
 
     def access(self, account: AccountId, token_hash: bytes) -> Access | None:
         """See `AccountStore.access`."""
-        with self._db.reading() as tx:
-            found = _access(tx, account, token_hash)
-        return None if found is None else found[0]
+        row = self._db.first_row(_ACCESS, (account, token_hash))
+        return None if row is None else _read_access(token_hash, row)[0]
 
     async def touch(self, grant: Grant) -> None:
         """See `AccountStore.touch`."""
@@ -596,11 +597,13 @@ def _touch(tx: Transaction, grant: Grant) -> None:
 def _access(
     tx: Transaction, account: AccountId, token_hash: bytes
 ) -> tuple[Access, int | None] | None:
+    row = tx.execute(_ACCESS, (account, token_hash)).fetchone()
+    return None if row is None else _read_access(token_hash, row)
+
+
+def _read_access(token_hash: bytes, row: tuple[Any, ...]) -> tuple[Access, int | None]:
     """Return a session and what decides on it, and the account's own quota."""
-    found = tx.execute(_ACCESS, (account, token_hash)).fetchone()
-    if found is None:
-        return None
-    client, created, seen, standing, quota_bytes, version = found
+    client, created, seen, standing, quota_bytes, version = row
     session = Session(
         token_hash=token_hash,
         client_id=ClientId(client),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import apsw
 
@@ -36,6 +36,7 @@ from awserver.storage.sqlite.writer import Fence, Probe, Transaction, Writer
 __all__ = ["Database", "Fence", "Probe", "Transaction"]
 
 T = TypeVar("T")
+SQLiteValue = int | float | bytes | str | None
 
 APPLICATION_ID: Final = 0x41575332
 """Marks the file as this program's ("AWS2")."""
@@ -291,6 +292,22 @@ class Database:
             # BEGIN alone would take its snapshot at the first SELECT.
             reader.execute("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1")
             yield reader
+        except apsw.Error as error:
+            raise typed_error(error, self.path, reader) from error
+        finally:
+            self._give_back(reader)
+
+    def first_row(
+        self, statement: str, values: tuple[SQLiteValue, ...]
+    ) -> tuple[Any, ...] | None:
+        """Return the first row of one SELECT; None: there is none. From any thread.
+
+        One statement sees one state by itself, so this is a third of `reading`. No
+        other row is looked for.
+        """
+        reader = self._take_reader()
+        try:
+            return reader.execute(statement, values).fetchone()
         except apsw.Error as error:
             raise typed_error(error, self.path, reader) from error
         finally:

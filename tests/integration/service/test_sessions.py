@@ -19,8 +19,13 @@ from awserver.errors import (
     SessionUnknownError,
 )
 from awserver.proofs import Action
-from awserver.service.secrets import read_token
-from awserver.service.times import SESSION_HOURS_MAX
+from awserver.service.known import KnownDocuments
+from awserver.service.proving import Prover
+from awserver.service.secrets import HostSecret, Nonces, read_token
+from awserver.service.times import SESSION_HOURS_MAX, Clock
+from awserver.storage.base import FoundAccount
+from awserver.storage.sqlite.accounts import SqliteAccountStore
+from awserver.storage.sqlite.logs import SqliteLogStore
 from awserver.wire import PreloginRequest, SessionRequest
 from tests.helpers.services import ADDRESS, SETTINGS, Host
 from tests.helpers.tenants import Key, Tenant
@@ -402,3 +407,45 @@ def host_limit(kind: str) -> int:
     rate = getattr(SETTINGS.proofs, kind)
     assert isinstance(rate, Rate)
     return rate.burst
+
+
+# -- what happens in between ----------------------------------------------------
+
+
+class DeletedOnceFound(SqliteAccountStore):
+    """The store, where each account is deleted just after it was found."""
+
+    async def find(self, username: str) -> FoundAccount | None:
+        found = await super().find(username)
+        if found is not None:
+            await self.delete(found.account_id, nonce=None, grant=None)
+        return found
+
+
+async def test_an_account_that_is_deleted_meanwhile_was_never_there(
+    host: Host, ada: Tenant
+) -> None:
+    """A proof of it is refused as one for a name that nobody has, and its salt gone."""
+    logs = SqliteLogStore(host.database)
+    clock = Clock(host.clock)
+    secret = HostSecret(bytes(32))
+    nonces = Nonces(secret, clock=clock, random=host.random)
+    prover = Prover(
+        accounts=DeletedOnceFound(host.database, logs),
+        known=KnownDocuments(logs),
+        secret=secret,
+        nonces=nonces,
+        origins=SETTINGS.origins,
+    )
+    subject = await prover.subject("ada")
+    assert subject.newest is None
+    assert subject.salt != ada.newest.document.salt
+    request = ada.session_request(nonces.make("ada"))
+    with pytest.raises(ProofRefusedError):
+        prover.check(
+            request,
+            subject,
+            action=Action.LOGIN,
+            by="login",
+            signature=request.signature,
+        )
