@@ -17,7 +17,7 @@ from awserver.http import (
 )
 from awserver.http.answers import text_answer
 from awserver.http.calls import Api, Endpoint, Route, expect_of, route_of
-from awserver.http.problems import problem_for
+from awserver.http.problems import NOTHING_HERE, problem_for
 from awserver.wire import API_PATH
 
 # Of paths that begin alike, the first that fits is taken: appends come most often.
@@ -42,7 +42,6 @@ GATEWAY_ELSEWHERE: Final = (
     "ActivityWatch's API is not served by a host, which cannot read events: run the"
     " gateway, aw-server, on the machine of the watchers"
 )
-NOTHING_HERE: Final = f"there is nothing at this address: see {openapi.PATH}"
 
 
 def create_application(api: Api) -> web.Application:

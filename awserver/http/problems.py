@@ -16,9 +16,10 @@ from aiohttp import web
 from awserver import errors
 from awserver.errors import ServerError
 from awserver.http.answers import problem_response
-from awserver.wire import Problem
+from awserver.wire import API_PATH, Problem
 
 INTERNAL: Final = "internal error: whoever runs this host finds more in its log"
+NOTHING_HERE: Final = f"there is nothing at this address: see {API_PATH}/openapi.json"
 STORE_FAILED: Final = (
     "the store failed, and nothing of this was stored: whoever runs this host finds"
     " more in its log"
@@ -68,6 +69,8 @@ def problem_for_status(status: int) -> web.Response:
     """Return the answer to what was no request, or found no route."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _problem(status, ServerError.code, INTERNAL)
+    if status == HTTPStatus.NOT_FOUND:
+        return _problem(status, errors.NotFoundError.code, NOTHING_HERE)
     return _problem(
         status, errors.InvalidRequestError.code, "the request is not valid HTTP"
     )

@@ -109,8 +109,8 @@ class _Protocol(web.RequestHandler):
                 return
             idle.force_close()
         # aiohttp's own timer runs too, and only for the time between requests.
-        self._next_keepalive_close_time = (
-            self._loop.time() + doors.limits.header_seconds
+        self._next_keepalive_close_time = self._loop.time() + min(
+            doors.limits.header_seconds, self.keepalive_timeout
         )
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
