@@ -81,9 +81,9 @@ ENDPOINTS = (
         body=DELETE,
         statuses=(204,),
         errors=(
+            errors.NotSupportedError,
             errors.ProofRefusedError,
             errors.RateLimitedError,
-            errors.StoreReadOnlyError,
         ),
     ),
 )

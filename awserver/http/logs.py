@@ -140,6 +140,7 @@ ENDPOINTS = (
             errors.ChainBrokenError,
             errors.ClientRevokedError,
             errors.ClientUnknownError,
+            errors.DocumentConflictError,
             errors.EpochUnknownError,
             errors.MalformedRecordError,
             errors.QuotaExceededError,

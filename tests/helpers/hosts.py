@@ -465,7 +465,9 @@ async def running_host(
 
 def _place(data_dir: Path) -> HostSettings:
     data_dir.mkdir(parents=True, exist_ok=True)
-    return read_settings(Overrides(data_dir=data_dir), environment={})
+    # The configuration of whoever runs the tests is no part of them.
+    nothing = Path(os.devnull)
+    return read_settings(Overrides(data_dir=data_dir, config=nothing), environment={})
 
 
 def _listener() -> socket.socket:
