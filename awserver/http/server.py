@@ -109,9 +109,8 @@ class _Protocol(web.RequestHandler):
                 return
             idle.force_close()
         # aiohttp's own timer runs too, and only for the time between requests.
-        self._next_keepalive_close_time = self._loop.time() + min(
-            doors.limits.header_seconds, self.keepalive_timeout
-        )
+        limit = min(doors.limits.header_seconds, self.keepalive_timeout)
+        self._next_keepalive_close_time = self._loop.time() + limit
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
         self._keepalive_handle = self._loop.call_at(
