@@ -86,9 +86,9 @@ def mutant(attack: str, name: str, test: str, *edits: tuple[str, str, str]) -> M
     return Mutant(attack, name, test, tuple(Edit(*edit) for edit in edits))
 
 
+APPENDING: Final = "awserver.storage.sqlite.appending"
 COMMITTING: Final = "awvault.crypto.committing"
 ENVELOPE: Final = "awvault.crypto.envelope"
-LOGS: Final = "awserver.storage.sqlite.logs"
 LOGS_SQL: Final = "awserver/storage/sqlite/migrations/0001_logs.sql"
 ACCOUNTS_SQL: Final = "awserver/storage/sqlite/migrations/0002_accounts.sql"
 COMPRESS: Final = "awvault.columns.compress"
@@ -1027,7 +1027,7 @@ MUTANTS: Final = (
         "other bytes at a seq are taken for the same",
         "test_t32_immutable.py::an_overwrite or fifty_appends_at_one_seq",
         (
-            LOGS,
+            APPENDING,
             "        if found != (record.header_bytes, record.signature):",
             "        if False:",
         ),

@@ -6,7 +6,7 @@ names must fail.
 
 from typing import Final
 
-from tests.adversarial.mutants import LOGS, WRITER, mutant
+from tests.adversarial.mutants import APPENDING, WRITER, mutant
 
 ACCOUNTS: Final = "awserver.storage.sqlite.accounts"
 BODIES: Final = "awserver.http.bodies"
@@ -328,7 +328,7 @@ HOST_MUTANTS: Final = (
         "other bytes at a seq of a host",
         "test_t32_host.py::other_bytes_at_a_seq or fifty_appends",
         (
-            LOGS,
+            APPENDING,
             "        if found != (record.header_bytes, record.signature):",
             "        if False:",
         ),

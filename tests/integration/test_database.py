@@ -85,13 +85,14 @@ async def test_files_are_for_their_owner_alone(path: Path) -> None:
 
 
 async def test_settings_that_durability_rests_on(db: Database) -> None:
-    """WAL, synchronous FULL, zeros over what is deleted: where it writes."""
+    """WAL, synchronous FULL, zeros over what is deleted, no temporary files."""
 
     def work(tx: Transaction) -> list[object]:
-        names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
-        return [tx.pragma(name) for name in (*names, "application_id")]
+        names: tuple[str, ...] = ("journal_mode", "synchronous", "foreign_keys")
+        names += ("secure_delete", "temp_store", "application_id")
+        return [tx.pragma(name) for name in names]
 
-    assert await db.write(work) == ["wal", 2, 1, 1, 0x41575332]
+    assert await db.write(work) == ["wal", 2, 1, 1, 2, 0x41575332]
 
 
 def test_create_refuses_a_file_that_is_there(path: Path) -> None:

@@ -16,6 +16,7 @@ from awserver.errors import (
     DocumentConflictError,
     InviteInvalidError,
     ProofRefusedError,
+    ServerError,
     SessionInvalidError,
     UsernameTakenError,
 )
@@ -38,7 +39,8 @@ from awserver.storage.base import (
     Standing,
     Usage,
 )
-from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.appending import Appends
+from awserver.storage.sqlite.database import Database, Refused, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore, is_deleted
 
 NOBODY: Final = AccountId(bytes(16))
@@ -81,6 +83,16 @@ LEFT JOIN usage AS c ON c.account_id = a.account_id
 """
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    """What one call of `append` wants."""
+
+    grant: Grant
+    records: Sequence[SealedRecord]
+    version: int
+    quota_bytes: int | None
 
 
 class SqliteAccountStore(AccountStore):
@@ -307,25 +319,9 @@ class SqliteAccountStore(AccountStore):
         quota_bytes: int | None,
     ) -> Appended:
         """See `AccountStore.append`."""
-
-        def work(tx: Transaction) -> Appended:
-            access, own_quota_bytes = _require_access(tx, grant)
-            if access.version != version:
-                raise DocumentConflictError(
-                    expected_version=access.version, got_version=version
-                )
-            if access.session.seen_hour < grant.hour:
-                _touch(tx, grant)
-            return self._logs.appended_within(
-                tx,
-                grant.account_id,
-                records,
-                quota_bytes=(
-                    quota_bytes if own_quota_bytes is None else own_quota_bytes
-                ),
-            )
-
-        return await self._db.write(work)
+        return await self._db.submit_jointly(
+            _append_all, _Append(grant, records, version, quota_bytes)
+        )
 
     async def put_documents(
         self,
@@ -544,6 +540,37 @@ def _delete_small(tx: Transaction, account: AccountId) -> None:
         "DELETE FROM accounts WHERE account_id = ?",
     ):
         tx.execute(statement, (account,))
+
+
+def _append_all(tx: Transaction, wanted: Sequence[_Append]) -> list[Appended | Refused]:
+    """Do each append that is right, and refuse the others."""
+    appends = Appends(tx)
+    results: list[Appended | Refused] = []
+    used: dict[bytes, Grant] = {}
+    for one in wanted:
+        try:
+            access, quota_bytes = _require_access(tx, one.grant)
+            if access.version != one.version:
+                raise DocumentConflictError(
+                    expected_version=access.version, got_version=one.version
+                )
+            results.append(
+                appends.add(
+                    one.grant.account_id,
+                    one.records,
+                    quota_bytes=(
+                        one.quota_bytes if quota_bytes is None else quota_bytes
+                    ),
+                )
+            )
+            if access.session.seen_hour < one.grant.hour:
+                used[one.grant.token_hash] = one.grant
+        except ServerError as error:
+            results.append(Refused(error))
+    appends.write()
+    for grant in used.values():
+        _touch(tx, grant)
+    return results
 
 
 def _use_nonce(tx: Transaction, account: AccountId, nonce: bytes) -> None:

@@ -31,10 +31,18 @@ from awserver.storage.sqlite.checkpoints import (
     Checkpointer,
 )
 from awserver.storage.sqlite.failures import typed_error
-from awserver.storage.sqlite.writer import Fence, Probe, Transaction, Writer
+from awserver.storage.sqlite.writer import (
+    Fence,
+    Joint,
+    Probe,
+    Refused,
+    Transaction,
+    Writer,
+)
 
-__all__ = ["Database", "Fence", "Probe", "Transaction"]
+__all__ = ["Database", "Fence", "Joint", "Probe", "Refused", "Transaction"]
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 SQLiteValue = int | float | bytes | str | None
 
@@ -126,6 +134,12 @@ class Database:
         # No SQL reaches into the file or the schema behind SQLite's back.
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        # Else a plan may depend on the values, so SQLite makes many of them anew each
+        # time, which takes several times as long as the statement.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        # What SQLite sets aside, to undo a work or to sort, is not written to files:
+        # they would lie outside of the data directory, and cost more than the rest.
+        connection.pragma("temp_store", "memory")
         connection.pragma("query_only", reading)
         return connection
 
@@ -277,6 +291,15 @@ class Database:
     ) -> "asyncio.Future[T]":
         """Do as `write`, without waiting. Works run in the order of submission."""
         return self._writer.submit(work, fence)
+
+    def submit_jointly(self, joint: Joint[Item, T], item: Item) -> "asyncio.Future[T]":
+        """Submit one of many items that `joint` does together, where many wait.
+
+        Pass the same function each time. It runs on the writer thread, inside a
+        transaction, returns one result for each item, and `Refused` for one that it
+        has not done. If it raises, it is called again for each item alone.
+        """
+        return self._writer.submit_jointly(joint, item)
 
     # -- reading -------------------------------------------------------------
 

@@ -14,29 +14,19 @@ from typing import Final, TypeVar
 from awserver.documents import DOCUMENT_BYTES_MAX, KEYS_BLOB_BYTES_MAX
 from awserver.errors import (
     AccountDeletingError,
-    ChainBrokenError,
     DocumentConflictError,
     LimitExceededError,
-    MalformedRecordError,
-    QuotaExceededError,
-    RecordErasedError,
-    SeqConflictError,
-    StorageCorruptError,
 )
 from awserver.records import (
     SEQ_MAX,
-    ZERO_HASH,
     AccountId,
     ClientId,
     Head,
-    Header,
     RecordHash,
     SealedRecord,
     Seq,
 )
 from awserver.storage.base import (
-    APPEND_BYTES_MAX,
-    APPEND_RECORDS_MAX,
     READ_BYTES_MAX,
     Appended,
     ChangeState,
@@ -45,7 +35,9 @@ from awserver.storage.base import (
     Overview,
     Usage,
 )
+from awserver.storage.sqlite.appending import Appends
 from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.stored import record_at, stored_record
 
 COMPONENT: Final = "host"
 
@@ -131,125 +123,10 @@ class SqliteLogStore(LogStore):
 
         Raises `QuotaExceededError` too, if the account would come to take more.
         """
-        stored_bytes = sum(_record_bytes(record) for record in records)
-        if len(records) > APPEND_RECORDS_MAX or stored_bytes > APPEND_BYTES_MAX:
-            raise LimitExceededError(
-                f"one append has {len(records)} records of {stored_bytes} bytes,"
-                f" at most {APPEND_RECORDS_MAX} of {APPEND_BYTES_MAX} are taken"
-            )
-        heads: dict[ClientId, tuple[Head, int] | None] = {}
-        new: dict[ClientId, tuple[int, int]] = {}
-        for record in records:
-            header = record.header
-            if header.account_id != account:
-                raise MalformedRecordError("the record names another account")
-            client = header.client_id
-            if client not in heads:
-                heads[client] = self._head_within(tx, account, client)
-            if self._is_stored(tx, heads[client], record):
-                continue
-            self._insert(tx, heads[client], record)
-            heads[client] = (Head(seq=header.seq, hash=record.hash), header.epoch)
-            entries, taken = new.get(client, (0, 0))
-            new[client] = (entries + 1, taken + _record_bytes(record))
-        _count(tx, account, new, quota_bytes)
-        return Appended(
-            new=sum(entries for entries, _ in new.values()),
-            heads={client: at[0] for client, at in heads.items() if at is not None},
-        )
-
-    def _is_stored(
-        self,
-        tx: Transaction,
-        head: tuple[Head, int] | None,
-        record: SealedRecord,
-    ) -> bool:
-        """Say whether this very record is there; other bytes are a conflict."""
-        header = record.header
-        if head is None or header.seq > head[0].seq:
-            return False
-        key = (header.account_id, header.client_id, header.seq)
-        found = tx.execute(
-            "SELECT header, signature FROM records"
-            " WHERE account_id = ? AND client_id = ? AND seq = ?",
-            key,
-        ).fetchone()
-        if found != (record.header_bytes, record.signature):
-            raise SeqConflictError(expected_seq=head[0].seq + 1, got_seq=header.seq)
-        # The header holds the hash of the body, so the body is the same too.
-        if record.body is not None and self.is_erased(tx, header):
-            raise RecordErasedError(f"the body of record {header.seq} was erased")
-        return True
-
-    def _insert(
-        self,
-        tx: Transaction,
-        head: tuple[Head, int] | None,
-        record: SealedRecord,
-    ) -> None:
-        header = record.header
-        expected_seq = 0 if head is None else head[0].seq + 1
-        if header.seq != expected_seq:
-            raise SeqConflictError(expected_seq=expected_seq, got_seq=header.seq)
-        if header.prev != (ZERO_HASH if head is None else head[0].hash):
-            raise ChainBrokenError(
-                f"record {header.seq} does not follow the record before it"
-            )
-        if head is not None and header.epoch < head[1]:
-            raise ChainBrokenError(
-                f"record {header.seq} is of epoch {header.epoch}, the log is at"
-                f" {head[1]}"
-            )
-        erased = self.is_erased(tx, record.header)
-        if record.body is None and not erased:
-            raise MalformedRecordError(f"record {header.seq} has no body")
-        if record.body is not None and erased:
-            raise RecordErasedError(f"the body of record {header.seq} was erased")
-        # Checked where it was read, and again just before it cannot be undone.
-        SealedRecord.of_parts(record.header_bytes, record.signature, record.body)
-        key = (header.account_id, header.client_id, header.seq)
-        tx.execute(
-            "INSERT INTO records (account_id, client_id, seq, hash, header, signature)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, record.hash, record.header_bytes, record.signature),
-        )
-        if record.body is not None:
-            tx.execute(
-                "INSERT INTO bodies (account_id, client_id, seq, body)"
-                " VALUES (?, ?, ?, ?)",
-                (*key, record.body),
-            )
-
-    @staticmethod
-    def is_erased(tx: Transaction, header: Header) -> bool:
-        """Say whether an erasure covers this record's body."""
-        return (
-            tx.execute(
-                "SELECT 1 FROM erasures WHERE account_id = ? AND client_id = ?"
-                " AND ? BETWEEN from_seq AND to_seq",
-                (header.account_id, header.client_id, header.seq),
-            ).fetchone()
-            is not None
-        )
-
-    @staticmethod
-    def _head_within(
-        tx: Transaction, account: AccountId, client: ClientId
-    ) -> tuple[Head, int] | None:
-        """Return a log's head and the epoch of its newest record.
-
-        From the record itself: what follows names its hash for ever, so a copy
-        of it in another column, which a disk may alter, is not good enough.
-        """
-        found = tx.execute(
-            "SELECT seq, header, signature FROM records"
-            " WHERE account_id = ? AND client_id = ? ORDER BY seq DESC LIMIT 1",
-            (account, client),
-        ).fetchone()
-        if found is None:
-            return None
-        record = _at(tx, *found)
-        return Head(seq=record.header.seq, hash=record.hash), record.header.epoch
+        appends = Appends(tx)
+        appended = appends.add(account, records, quota_bytes=quota_bytes)
+        appends.write()
+        return appended
 
     # -- reading -------------------------------------------------------------
 
@@ -285,7 +162,7 @@ class SqliteLogStore(LogStore):
         for seq, header, signature, stored_bytes in tx.execute(
             f"{_CLIENTS}{_HEADS}", {"id": account}
         ):
-            record = _at(tx, seq, header, signature)
+            record = record_at(tx, seq, header, signature)
             logs[record.header.client_id] = LogState(
                 head=Head(seq=record.header.seq, hash=record.hash),
                 stored_bytes=stored_bytes or 0,
@@ -316,7 +193,7 @@ class SqliteLogStore(LogStore):
         for header, signature, _ in tx.execute(
             f"{_RECORD}{_NO_BODY}{_OF_LOG} ORDER BY r.seq", (account, client)
         ):
-            yield _stored(tx, header, signature, None, bodies=False)
+            yield stored_record(tx, header, signature, None, bodies=False)
 
     async def read(
         self,
@@ -358,7 +235,7 @@ class SqliteLogStore(LogStore):
             left -= len(header) + len(signature) + len(body or b"")
             if left < 0 and page:
                 break
-            page.append(_stored(tx, header, signature, body, bodies=bodies))
+            page.append(stored_record(tx, header, signature, body, bodies=bodies))
         return page
 
     @staticmethod
@@ -371,7 +248,7 @@ class SqliteLogStore(LogStore):
         found = tx.execute(
             f"{_RECORD}{_BODY_BESIDE}{_OF_LOG} AND r.seq = ?", (account, client, seq)
         ).fetchone()
-        return None if found is None else _stored(tx, *found, bodies=True)
+        return None if found is None else stored_record(tx, *found, bodies=True)
 
     async def read_body(
         self, account: AccountId, client: ClientId, seq: Seq
@@ -535,74 +412,4 @@ def is_deleted(tx: Transaction, account: AccountId) -> bool:
             "SELECT 1 FROM deletions WHERE account_id = ?", (account,)
         ).fetchone()
         is not None
-    )
-
-
-def _count(
-    tx: Transaction,
-    account: AccountId,
-    new: dict[ClientId, tuple[int, int]],
-    quota_bytes: int | None,
-) -> None:
-    """Add what is new to what the account and each log take; hold to the quota."""
-    if not new:
-        return
-    for client, (_, taken) in new.items():
-        tx.execute(
-            "INSERT INTO log_usage (account_id, client_id, bytes) VALUES (?, ?, ?)"
-            " ON CONFLICT (account_id, client_id) DO UPDATE SET"
-            " bytes = bytes + excluded.bytes",
-            (account, client, taken),
-        )
-    counted: list[tuple[int]] = tx.execute(  # type: ignore[assignment]
-        "INSERT INTO usage (account_id, entries, bytes) VALUES (?, ?, ?)"
-        " ON CONFLICT (account_id) DO UPDATE SET"
-        " entries = entries + excluded.entries, bytes = bytes + excluded.bytes"
-        " RETURNING bytes",
-        (
-            account,
-            sum(entries for entries, _ in new.values()),
-            sum(taken for _, taken in new.values()),
-        ),
-    ).fetchall()
-    ((needed_bytes,),) = counted
-    if quota_bytes is not None and needed_bytes > quota_bytes:
-        raise QuotaExceededError(quota_bytes=quota_bytes, needed_bytes=needed_bytes)
-
-
-def _record_bytes(record: SealedRecord) -> int:
-    """Return what a record counts for: all of it, erased body or not."""
-    return len(record.header_bytes) + len(record.signature) + record.header.body_bytes
-
-
-def _stored(
-    tx: Transaction,
-    header: bytes,
-    signature: bytes,
-    body: bytes | None,
-    *,
-    bodies: bool,
-) -> SealedRecord:
-    """Return a record as it lies; checked again, for a disk may be wrong."""
-    try:
-        record = SealedRecord.of_parts(header, signature, body)
-    except MalformedRecordError as error:
-        raise _damaged(error) from error
-    if bodies and body is None and not SqliteLogStore.is_erased(tx, record.header):
-        raise _damaged(f"the body of record {record.header.seq} is missing")
-    return record
-
-
-def _at(tx: Transaction, seq: int, header: bytes, signature: bytes) -> SealedRecord:
-    """Return the record that lies at `seq`, without its body; checked as `_stored`."""
-    record = _stored(tx, header, signature, None, bodies=False)
-    if record.header.seq != seq:
-        raise _damaged(f"record {record.header.seq} lies where record {seq} was")
-    return record
-
-
-def _damaged(reason: MalformedRecordError | str) -> StorageCorruptError:
-    return StorageCorruptError(
-        f"a record in the database is damaged: {reason}; restore it from a backup,"
-        " and keep this file"
     )

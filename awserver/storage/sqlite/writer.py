@@ -5,13 +5,17 @@ savepoint of its own, commits once, which is one fsync, and only then says that
 they are done. It never waits for more to come: what arrives while it commits
 is the next group, so a lone write is as quick as the disk, and the more are
 waiting, the cheaper each becomes.
+
+Works of one kind may be done jointly, by one function for all that follow one
+another, in one savepoint. Where that fails as a whole, each is tried by itself.
 """
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -22,6 +26,7 @@ from awserver.errors import FenceBrokenError, StorageError
 from awserver.storage.sqlite.checkpoints import Checkpointer
 from awserver.storage.sqlite.failures import typed_error
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 Transaction = apsw.Connection
@@ -30,6 +35,17 @@ Transaction = apsw.Connection
 Probe = Callable[[str], None]
 """Called with "begin", "work", "worked", "commit" and "committed" on the writer's
 thread. Tests raise there, or end the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """In place of a result: this item is not done, and has changed nothing."""
+
+    error: BaseException
+
+
+Joint = Callable[[Transaction, Sequence[Item]], Sequence[T | Refused]]
+"""Does the same with each of some items; returns a result for each, in order."""
 
 GROUP_WORKS_MAX: Final = 512
 """Works that share one commit."""
@@ -52,6 +68,8 @@ class _Work(Generic[T]):
     # What it will do, or has returned, may hold what a person did: asyncio's debug
     # mode prints works.
     run: Callable[[Transaction], T] = field(repr=False)
+    joint: Joint[Any, T] | None
+    item: Any = field(repr=False)
     fence: Fence | None
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[T]"
@@ -110,8 +128,35 @@ class Writer:
         self, run: Callable[[Transaction], T], fence: Fence | None
     ) -> "asyncio.Future[T]":
         """Queue a work; its future belongs to the running loop."""
+        return self._queue_work(run, None, None, fence)
+
+    def submit_jointly(self, joint: Joint[Item, T], item: Item) -> "asyncio.Future[T]":
+        """Queue an item; those of the same function may be done together."""
+
+        def run(tx: Transaction) -> T:
+            (result,) = joint(tx, [item])
+            if isinstance(result, Refused):
+                raise result.error
+            return result
+
+        return self._queue_work(run, joint, item, None)
+
+    def _queue_work(
+        self,
+        run: Callable[[Transaction], T],
+        joint: Joint[Any, T] | None,
+        item: object,
+        fence: Fence | None,
+    ) -> "asyncio.Future[T]":
         loop = asyncio.get_running_loop()
-        work = _Work(run=run, fence=fence, loop=loop, future=loop.create_future())
+        work = _Work(
+            run=run,
+            joint=joint,
+            item=item,
+            fence=fence,
+            loop=loop,
+            future=loop.create_future(),
+        )
         with self._lock:
             if self._closing:
                 raise StorageError(f'the database "{self._path}" is closed')
@@ -155,8 +200,8 @@ class Writer:
             self._roll_back()  # in case it failed the last time
             self._probe("begin")
             self._connection.execute("BEGIN IMMEDIATE")
-            for work in group:
-                self._run_in_savepoint(work)
+            for joint, works in itertools.groupby(group, lambda work: work.joint):
+                self._run_works(joint, list(works))
             self._probe("commit")
             self._connection.execute("COMMIT")
             self._probe("committed")
@@ -167,6 +212,37 @@ class Writer:
             # SQLite may have rolled back by itself, on a full disk for one.
             with contextlib.suppress(apsw.Error):
                 self._roll_back()
+
+    def _run_works(
+        self, joint: Joint[Any, Any] | None, works: list[_Work[Any]]
+    ) -> None:
+        """Run works that follow one another, of one kind or of none."""
+        if joint is not None and len(works) > 1 and self._ran_jointly(joint, works):
+            return
+        for work in works:
+            self._run_in_savepoint(work)
+
+    def _ran_jointly(self, joint: Joint[Any, Any], works: list[_Work[Any]]) -> bool:
+        """Run works in one savepoint; say whether that went well as a whole."""
+        self._connection.execute("SAVEPOINT work")
+        try:
+            self._probe("work")
+            results = joint(self._connection, [work.item for work in works])
+            self._probe("worked")
+        except BaseException:
+            if not self._connection.in_transaction:
+                raise  # the whole transaction is gone, and the others with it
+            self._connection.execute("ROLLBACK TO work")
+            results = None
+        self._connection.execute("RELEASE work")
+        if results is None:
+            return False
+        for work, result in zip(works, results, strict=True):
+            if isinstance(result, Refused):
+                work.fail(self._typed(result.error))
+            else:
+                work.value = result
+        return True
 
     def _run_in_savepoint(self, work: _Work[Any]) -> None:
         if work.fence is not None and work.fence.broken is not None:
