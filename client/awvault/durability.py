@@ -106,12 +106,18 @@ class DurableState:
         self._in_flight.discard(future)
         failed = future.cancelled() or future.exception() is not None
         if failed and fence is self._fence:
+            log.warning("a write failed, the state is loaded again")
             self.distrust()
 
     def distrust(self) -> None:
         """Load the state again before the next request is answered."""
         self._stale = True
         self._recover()
+
+    async def reload(self) -> None:
+        """Load the state again: what is believed of the disk has changed."""
+        self.distrust()
+        await self.settle()
 
     def _recover(self) -> asyncio.Task[None]:
         """Return the attempt to load the state again: the one under way, or a new."""
@@ -138,4 +144,4 @@ class DurableState:
         self._state = state
         self._fence = Fence()
         self._stale = False
-        log.warning("state loaded again after a failed write")
+        log.info("state loaded again from the disk")

@@ -11,6 +11,7 @@ Hierarchy:
   - UnsupportedSuiteError: written by a newer client; update this one
   - WrongPassphraseError: the passphrase opens no slot of this vault
   - WrongRecoveryKeyError: the recovery key opens no slot of this account
+  - NewSecretNeededError: the account's keys were replaced; its new passphrase is due
   - NotEnoughMemoryError: the machine cannot spare what unlocking takes
   - InvalidInputError: the caller is wrong, in the field that is named
     + LimitError: more of something than is kept
@@ -33,6 +34,8 @@ Hierarchy:
     + RevokedError: after the end that the owner set for its client
     + BodyMissingError: a body is gone that no owner had destroyed
     + RollbackError: less is shown than was verified before
+    + ForkError: two records stand at one place, or two documents at one version
+    + WithheldError: a client has seen what the host does not supply
     + VaultDamagedError: a part that the vault cannot do without is missing
 
 Storage failures are `awserver.errors.StorageError`.
@@ -40,6 +43,8 @@ Storage failures are `awserver.errors.StorageError`.
 
 from datetime import datetime
 from typing import Self
+
+from awserver.records import ClientId
 
 
 class Error(Exception):
@@ -193,6 +198,22 @@ class VaultClosedError(Error):
         super().__init__("the vault is closed")
 
 
+class NewSecretNeededError(Error):
+    """Every key of the account was replaced, and its new secret was not typed here.
+
+    Events are kept in the journal until it is.
+    """
+
+    def __init__(self, *, epoch: int) -> None:
+        """Name the epoch that has begun."""
+        super().__init__(
+            f"the account's keys were replaced on another client (epoch {epoch}):"
+            " its new passphrase is needed here"
+        )
+        self.epoch = epoch
+        self.hint = "prove it with `awvault passphrase check`"
+
+
 class NotEnoughMemoryError(Error):
     """Argon2id did not get its memory. With more of it free, it will."""
 
@@ -271,6 +292,40 @@ class RollbackError(IntegrityError):
         )
         self.verified = verified
         self.offered = offered
+
+
+class ForkError(IntegrityError):
+    """One place in a log, or one version of the account document, has two contents.
+
+    The host shows different clients different data, or two copies of one client
+    are in use.
+    """
+
+    def __init__(self, what: str, *, client_id: ClientId | None = None) -> None:
+        """Say what there are two of; `client_id`: whose log it is."""
+        super().__init__(f"there are two of {what}")
+        self.client_id = client_id
+
+
+class WithheldError(IntegrityError):
+    """A client's record speaks of something that the host does not supply."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        mentioned: int,
+        offered: int,
+        client_id: ClientId | None = None,
+    ) -> None:
+        """Say both numbers; `client_id`: whose log it is."""
+        super().__init__(
+            f"{what}: a client has seen it up to {mentioned},"
+            f" the host offers it up to {offered}"
+        )
+        self.mentioned = mentioned
+        self.offered = offered
+        self.client_id = client_id
 
 
 class VaultDamagedError(IntegrityError):

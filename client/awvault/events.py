@@ -281,7 +281,11 @@ def event_from_row(kind: str, row: Row) -> Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """Events of one type from one watcher, and where they come from."""
+    """Events of one type from one watcher, and where they come from.
+
+    `client` is the watcher, by its own name. `client_label` is the installation
+    whose bucket it is, as its owner calls it; `own`: it is this one.
+    """
 
     id: str
     type: str
@@ -289,6 +293,8 @@ class Bucket:
     hostname: str
     created: datetime
     data: Mapping[str, Any]
+    client_label: str = ""
+    own: bool = True
 
 
 def _utc(moment: datetime, name: str) -> datetime:

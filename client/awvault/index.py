@@ -4,10 +4,11 @@ There is no entry per event. A *zone* is what one record holds of one bucket:
 its time range, its id range, its count. Ten million events in half a million
 zones are 18 MB, and a scan over all of them is one NumPy comparison.
 
-Rows above revision 0 are rare (edits, late heartbeats). The *overlay* knows
-the newest (revision, writing client) of each id that has one, so a reader
-drops the rows that are not the newest; the newest itself lies in a zone of its
-own, found by its own time range.
+Of an event that several rows speak of, the one with the highest (revision,
+number of the writing client) counts. Most events have one row alone: of
+revision 0, written by the client whose number the id has. The *overlay* knows
+what counts for every other id, so a reader drops the rows that do not; the one
+that counts lies in a zone of its own, found by its own time range.
 """
 
 import threading
@@ -19,7 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from awserver.records import ClientId, Head
+from awserver.records import ClientId, Head, RecordHash
+from awvault.columns.payload import COUNTER_BITS
 from awvault.columns.table import EventTable
 from awvault.columns.zones import ZoneMeta
 
@@ -93,22 +95,36 @@ class ZoneIndex:
         return chosen
 
     def id_max(self, client_number: int) -> int:
-        """Return the largest event id of a client that any zone names, or -1."""
+        """Return the largest event id of a client that its own zones name, or -1."""
         return self._max("id_max", client_number)
 
     def bucket_max(self, client_number: int) -> int:
-        """Return the largest bucket number of a client that has a zone, or -1."""
+        """Return the largest bucket number of a client that its own zones name, or -1.
+
+        What other clients write says nothing: they could name any number.
+        """
         return self._max("bucket", client_number)
 
     def _max(self, column: str, client_number: int) -> int:
-        values = self._zones[column][: self._used]
-        low, high = client_number << 40, (client_number + 1) << 40
-        mine = values[(values >= low) & (values < high)]
-        return int(mine.max()) if len(mine) else -1
+        zones = self._zones[: self._used]
+        values = zones[column]
+        mine = values >> COUNTER_BITS == client_number
+        mine &= self.writers()[zones["record"]] == client_number
+        return int(values[mine].max()) if mine.any() else -1
+
+    def writers(self) -> NDArray[np.int64]:
+        """Return the number of the client that wrote each record."""
+        return np.array(self.client_numbers, dtype=np.int64)
 
 
 class Overlay:
-    """The newest (revision, writing client) of every id that was ever revised."""
+    """What counts of every event that has more than its first row, or another's.
+
+    An event counts as its owner's row of revision 0 unless it is here: the
+    owner is the client whose number the id has. So that does not depend on
+    which rows have come: a row of revision 0 under another client's id competes
+    with (0, owner) even where the owner never wrote one.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
@@ -116,12 +132,17 @@ class Overlay:
         self._frozen: FrozenOverlay | None = None
 
     def add(self, event_id: int, revision: int, client_number: int) -> None:
-        """Note a row; the highest (revision, client) wins in any order."""
-        if revision == 0:
-            return
+        """Note a row; the highest (revision, client) wins in any order.
+
+        An owner's row of revision 0 need not be noted, but may be.
+        """
         known = self._newest.get(event_id)
-        if known is None or known < (revision, client_number):
-            self._newest[event_id] = (revision, client_number)
+        newest = max(
+            (revision, client_number),
+            (0, event_id >> COUNTER_BITS) if known is None else known,
+        )
+        if newest != known:
+            self._newest[event_id] = newest
             self._frozen = None
 
     def revision(self, event_id: int) -> int:
@@ -151,38 +172,39 @@ class FrozenOverlay:
     clients: NDArray[np.int64]
 
     def touches(self, id_min: int, id_max: int) -> bool:
-        """Say whether any revised id lies in [id_min, id_max]."""
+        """Say whether any id of the overlay lies in [id_min, id_max]."""
         at = int(np.searchsorted(self.ids, id_min))
         return at < len(self.ids) and int(self.ids[at]) <= id_max
 
     def newest(self, table: EventTable, client_number: int) -> NDArray[np.bool_]:
-        """Return which rows are the newest of their event, tombstones included."""
+        """Return which of a client's rows count, tombstones included."""
         if not len(self.ids):
             return np.ones(len(table), dtype=np.bool_)
         at = np.searchsorted(self.ids, table.id)
         at[at == len(self.ids)] = 0
-        revised = self.ids[at] == table.id
+        listed = self.ids[at] == table.id
         is_newest = (self.revisions[at] == table.revision) & (
             self.clients[at] == client_number
         )
-        newest: NDArray[np.bool_] = ~revised | is_newest
+        newest: NDArray[np.bool_] = ~listed | is_newest
         return newest
 
 
 class ZoneCache:
     """Decoded zones, least recently used first, bounded by bytes.
 
-    Safe to use from several threads: queries run beside the event loop.
+    By record hash, which means the same after the state was loaded again. Safe
+    to use from several threads: queries run beside the event loop.
     """
 
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
         """Start empty, and never keep more than `bytes_max`."""
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._tables: OrderedDict[tuple[int, int], EventTable] = OrderedDict()
+        self._tables: OrderedDict[tuple[RecordHash, int], EventTable] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, record: int, bucket_id: int) -> EventTable | None:
+    def get(self, record: RecordHash, bucket_id: int) -> EventTable | None:
         """Return a decoded zone, if it is still kept."""
         with self._lock:
             table = self._tables.get((record, bucket_id))
@@ -190,7 +212,7 @@ class ZoneCache:
                 self._tables.move_to_end((record, bucket_id))
             return table
 
-    def put(self, record: int, zones: Sequence[tuple[int, EventTable]]) -> None:
+    def put(self, record: RecordHash, zones: Sequence[tuple[int, EventTable]]) -> None:
         """Keep the zones of one record."""
         with self._lock:
             for bucket_id, table in zones:

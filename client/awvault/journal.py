@@ -22,6 +22,7 @@ import numpy as np
 
 from awvault.columns.compress import pack, unpack
 from awvault.columns.payload import (
+    COUNTER_BITS,
     BucketVersion,
     NextIds,
     Payload,
@@ -335,18 +336,22 @@ class Journal:
         if not tail.singles and not tail.bulks:
             del self._tails[bucket_id]
 
-    def revised(self) -> Iterator[tuple[int, int]]:
-        """Yield (event id, revision) of every row above revision 0."""
+    def outranking(self, writer: int) -> Iterator[tuple[int, int]]:
+        """Yield (event id, revision) of every row that an overlay must know.
+
+        Those above revision 0, and those whose id is not of client `writer`, whose
+        journal this is.
+        """
         for tail in self._tails.values():
             for row in tail.singles.values():
-                if row.revision:
+                if row.revision or row.id >> COUNTER_BITS != writer:
                     yield row.id, row.revision
             for table in tail.bulks.values():
-                above = np.flatnonzero(table.revision)
+                rows = np.flatnonzero(
+                    (table.revision != 0) | (table.id >> COUNTER_BITS != writer)
+                )
                 yield from zip(
-                    table.id[above].tolist(),
-                    table.revision[above].tolist(),
-                    strict=True,
+                    table.id[rows].tolist(), table.revision[rows].tolist(), strict=True
                 )
 
     def bucket_ids(self) -> Iterator[int]:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,14 @@ from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.crypto.keys import Passphrase, Random
 from awvault.crypto.passphrase import STANDARD, Profile
-from awvault.errors import VaultDamagedError, WrongPassphraseError
+from awvault.crypto.slots import Ring
+from awvault.errors import (
+    DocumentError,
+    RollbackError,
+    SealError,
+    VaultDamagedError,
+    WrongPassphraseError,
+)
 from awvault.passphrases import (
     PROMPT_TRIES,
     FoundPassphrase,
@@ -33,13 +41,16 @@ from awvault.passphrases import (
 )
 from awvault.processes import DataDirectory
 from awvault.protocol.account import (
+    Keystore,
+    VerifiedAccount,
     create_account,
     open_account,
     open_keystore,
     verify_documents,
 )
+from awvault.protocol.document import decode_document, hash_keys_blob
 from awvault.settings import Overrides, Settings, prepare_data_dir, read_settings
-from awvault.unlocked import Unlocked
+from awvault.unlocked import Standing, Unlock, Unlocked
 from awvault.vault import Clock, Vault, wall_clock_us
 
 LOCAL_USERNAME: Final = "local"
@@ -141,12 +152,16 @@ async def open_vault(
             await _make(database, store, passphrase, composition)
         if serve is not None:
             await resources.enter_async_context(serve(database))
-        unlocked = await asyncio.to_thread(
+        unlocked, is_new = await asyncio.to_thread(
             unlock, database, store, passphrase, composition.profile
         )
+        if is_new:
+            row = unlocked.vault_row(unlocked.standing, composition.random)
+            await database.write(partial(tables.put_vault_row, row=row))
         vault = Vault(
             database,
             unlocked,
+            profile=composition.profile,
             random=composition.random,
             clock=composition.clock,
             step=composition.step,
@@ -188,6 +203,8 @@ async def _make(
                 account_id=new.account_id,
                 client_id=new.client_id,
                 keystore=new.keystore,
+                unlock_version=1,
+                unlock_blob=new.keys_blob,
             ),
         )
 
@@ -196,11 +213,15 @@ async def _make(
 
 def unlock(
     database: Database, store: SqliteLogStore, passphrase: Passphrase, profile: Profile
-) -> Unlocked:
+) -> tuple[Unlocked, bool]:
     """Return the keys of the vault in `database`. Runs Argon2: use a thread.
 
-    Raises `IntegrityError` if the account document is not in order,
-    `WrongPassphraseError` if the passphrase is another one.
+    The passphrase may be the one that unlocked here before, or the account's
+    newest, where another client has changed it. Return also whether the vault's
+    row says something else now, and is to be written.
+
+    Raises `IntegrityError` if the account documents are not in order,
+    `WrongPassphraseError` if the passphrase is neither.
     """
     with database.reading() as tx:
         row = tables.vault_row(tx)
@@ -213,13 +234,88 @@ def unlock(
             f"the database holds {len(documents)} account documents and"
             f" {'a' if keys_blob else 'no'} keys blob: restore them from a backup"
         )
-    account = verify_documents(AccountId(row.account_id), documents)
-    ring = open_account(passphrase, account, keys_blob, profile=profile)
-    keystore = open_keystore(
-        ring[account.document.epoch], row.account_id, row.client_id, row.keystore
+    account_id = AccountId(row.account_id)
+    whole = verify_documents(account_id, documents)
+    if hash_keys_blob(keys_blob) != whole.document.keys_blob_hash:
+        raise DocumentError("the keys blob is not the one that the document names")
+    account, keys_blob, ring = _open_one(
+        _unlocks(row, account_id, documents, whole, keys_blob), passphrase, profile
     )
-    account.check_pin(keystore.pin)
-    return Unlocked.of(account, ring, keystore)
+    # Documents of a later epoch than the passphrase opens are not believed yet.
+    epoch = account.document.epoch
+    believed = whole
+    if whole.document.epoch != epoch:
+        until = sum(decode_document(data).document.epoch <= epoch for data in documents)
+        believed = verify_documents(account_id, documents[:until])
+    keystore = _open_keystore(row, ring)
+    believed.check_pin(keystore.pin)
+    standing = Standing.of(
+        believed,
+        ring,
+        awaiting=None if believed is whole else whole,
+        unlock=Unlock.of(account, keys_blob),
+    )
+    is_new = (
+        (row.unlock_version, row.unlock_blob) != (account.document.version, keys_blob)
+        or keystore.pin != believed.pin
+        or len(keystore.ring) != len(ring)
+    )
+    return Unlocked(standing, keystore), is_new
+
+
+_Unlocks = list[tuple[VerifiedAccount, bytes]]
+"""Account documents and keys blobs, in the order in which they are tried."""
+
+
+def _unlocks(
+    row: tables.VaultRow,
+    account_id: AccountId,
+    documents: list[bytes],
+    whole: VerifiedAccount,
+    keys_blob: bytes,
+) -> _Unlocks:
+    """Return what unlocks here, then the account's newest if that is another."""
+    version, blob = row.unlock_version, row.unlock_blob
+    if version is None or blob is None:
+        return [(whole, keys_blob)]
+    if not 1 <= version <= len(documents):
+        raise RollbackError(
+            "account document", verified=version, offered=len(documents)
+        )
+    here = verify_documents(account_id, documents[:version]), blob
+    if blob == keys_blob:
+        return [here]
+    return [here, (whole, keys_blob)]
+
+
+def _open_one(
+    unlocks: _Unlocks, passphrase: Passphrase, profile: Profile
+) -> tuple[VerifiedAccount, bytes, Ring]:
+    """Return the first that the passphrase opens, and the ring of epoch keys."""
+    for account, keys_blob in unlocks:
+        try:
+            ring = open_account(passphrase, account, keys_blob, profile=profile)
+        except WrongPassphraseError:
+            continue
+        return account, keys_blob, ring
+    raise WrongPassphraseError
+
+
+def _open_keystore(row: tables.VaultRow, ring: Ring) -> Keystore:
+    """Return the keystore, which is sealed under this epoch or one before.
+
+    It is of one before where a start is the first with the secret of a new epoch.
+    """
+    newest = max(ring)
+    for epoch in range(newest, -1, -1):
+        try:
+            return open_keystore(
+                ring[epoch], row.account_id, row.client_id, row.keystore
+            )
+        except SealError:
+            if epoch == 0:
+                raise
+    raise AssertionError("a ring begins with epoch 0")
 
 
 async def open_for_library(

@@ -119,6 +119,8 @@ class VaultService(DatabaseService):
                     created=bucket.created.isoformat().replace("+00:00", "Z"),
                     last_updated=None if updated is None else timestamp(updated),
                     events=vault.count(bucket_id),
+                    client_label=bucket.client_label,
+                    own=bucket.own,
                 )
             )
         return found
@@ -183,11 +185,26 @@ class VaultService(DatabaseService):
 
 
 def _problems(facts: "Facts") -> list[str]:
-    """Say what a start found damaged, and what to do."""
+    """Say what is damaged or must be done, and what to do."""
     problems = [
         f"a log is damaged and shown up to there: {reason}; run awvault verify"
         for reason in facts.stopped_logs
     ]
+    if facts.revoked:
+        problems.append(
+            "this client was revoked: what it records stays in its journal, and is"
+            " seen nowhere else"
+        )
+    elif facts.new_secret_needed:
+        problems.append(
+            "the account's keys were replaced on another client: prove the new"
+            " passphrase with `awvault passphrase check`; nothing is sealed until then"
+        )
+    elif facts.passphrase_changed:
+        problems.append(
+            "the passphrase was changed on another client: prove the new one with"
+            " `awvault passphrase check`"
+        )
     if facts.unreadable_records:
         problems.append(
             f"{facts.unreadable_records} records were sealed by a faulty client and"

@@ -1,8 +1,9 @@
 """When the journal becomes records.
 
-With no remote host nobody watches uploads, so a record is made when it is
-worth one: enough closed events, enough bytes, or a day's age. The journal is
-as durable as a record, so nothing is lost by waiting.
+A `SealPlan` says when. With no remote host nobody watches uploads, so a record
+is made when it is worth one: enough closed events, enough bytes, or a day's age.
+With one, the time of an upload tells something, so that the plan is by the
+clock. The journal is as durable as a record, so nothing is lost by waiting.
 """
 
 import asyncio
@@ -21,10 +22,14 @@ from awvault.columns.payload import NextIds, Payload
 from awvault.durability import DurableState
 from awvault.errors import VaultDamagedError
 from awvault.journal import Tail
+from awvault.protocol.mentions import Mention
 from awvault.sealing import (
+    JOURNAL_BYTES_WORTH,
+    LOCAL,
     WEB_TYPE_PREFIX,
     NewRecord,
     Random,
+    SealPlan,
     Step,
     divide,
     seal_payloads,
@@ -36,9 +41,6 @@ log = logging.getLogger(__name__)
 
 SEAL_EVENTS: Final = 1_000
 """Journal events that are worth a record."""
-
-SEAL_BYTES: Final = 256 * 1024
-"""Journal bytes that are worth a record, and that no request leaves behind."""
 
 JOURNAL_EVENTS_MAX: Final = 8_192
 """The request that passes this many seals before it answers."""
@@ -74,10 +76,13 @@ class Sealer:
         step: Step,
         compression: bool,
     ) -> None:
-        """Seal what `durable` holds into `store`.
+        """Seal what `durable` holds into `store`, by the plan `LOCAL` at first.
 
         `step` is called with a name at each step of a seal: tests break there.
         """
+        self.plan: SealPlan = LOCAL
+        self.on_sealed: Callable[[], None] = lambda: None
+        """Called when there are new records, once they are on disk."""
         self._durable = durable
         self._store = store
         self._keys = keys
@@ -89,6 +94,7 @@ class Sealer:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failed_at = self._aged_at = float("-inf")
+        self._sealed_at = time.monotonic()
 
     def start(self) -> None:
         """Begin to seal by schedule."""
@@ -110,32 +116,48 @@ class Sealer:
         """
         state = self._durable.current
         journal = state.journal
-        if self._keys.client_id in state.stopped_logs:
-            return  # nothing can follow a damaged log; the journal keeps it all
-        if journal.events < SEAL_EVENTS and journal.bytes < SEAL_BYTES:
-            return
-        full = journal.events >= JOURNAL_EVENTS_MAX or journal.bytes >= SEAL_BYTES
-        if full and time.monotonic() - self._failed_at > SEAL_RETRY_SECONDS:
-            await self._try()
-        else:
+        if self._keys.client_id in state.stopped_logs or not self._keys.may_seal:
+            return  # nothing can follow; the journal keeps it all
+        if (
+            journal.events >= JOURNAL_EVENTS_MAX
+            or journal.bytes >= self.plan.journal_bytes_max
+        ):
+            if time.monotonic() - self._failed_at > SEAL_RETRY_SECONDS:
+                await self._try()
+            else:
+                self._wanted.set()
+        elif self.plan.by_growth and (
+            journal.events >= SEAL_EVENTS or journal.bytes >= JOURNAL_BYTES_WORTH
+        ):
             self._wanted.set()
 
     async def seal_now(self) -> int:
         """Seal every closed event; return the number of records made.
 
-        A caller that is cancelled leaves the seal to end by itself.
+        None where this client's records would not count: it is revoked, or its
+        account has keys that are not here. A caller that is cancelled leaves the
+        seal to end by itself.
         """
-        return await asyncio.shield(asyncio.create_task(self._seal_all()))
+        return await asyncio.shield(asyncio.create_task(self._seal_all(slot=False)))
 
-    async def _seal_all(self) -> int:
-        records = 0
-        more = True
+    async def seal_slot(self) -> int:
+        """Do as `seal_now`, and make two records however little is closed.
+
+        The first is of all buckets but those of web pages, the second of those.
+        More only where what is closed does not fit into two.
+        """
+        return await asyncio.shield(asyncio.create_task(self._seal_all(slot=True)))
+
+    async def _seal_all(self, *, slot: bool) -> int:
+        records, more = await self._seal_once(both=slot)
         while more:
-            made, more = await self._seal_once()
+            made, more = await self._seal_once(both=False)
             records += made
+        if records:
+            self.on_sealed()
         return records
 
-    async def _seal_once(self) -> tuple[int, bool]:
+    async def _seal_once(self, *, both: bool) -> tuple[int, bool]:
         """Seal what one transaction takes.
 
         Return the number of records made, and whether there is more to seal.
@@ -145,22 +167,25 @@ class Sealer:
             # What is not yet on disk must not be deleted from it.
             await self._durable.barrier()
             state = self._durable.current
+            if not self._keys.may_seal:
+                return 0, False
             stopped = state.stopped_logs.get(self._keys.client_id)
             if stopped is not None:
                 raise VaultDamagedError(
                     f"this client's log is damaged, nothing can follow it: {stopped}"
                 )
             closed = state.journal.closed(_open_jids(state), time.monotonic())
-            if not closed:
+            self._sealed_at = time.monotonic()
+            if not closed and not both:
                 return 0, False
+            seen = state.seen().joined(Mention(document=self._keys.pin))
             jids = state.journal.first_of(closed, raw_bytes_max=SEAL_RAW_BYTES_MAX)
             tail = state.journal.begin_seal(jids)
             stored = False
             try:
                 self._step("collected")
-                records = await asyncio.to_thread(
-                    self._seal, list(self._divide(state, tail)), state.head
-                )
+                payloads = list(self._divide(state, tail, seen, both=both))
+                records = await asyncio.to_thread(self._seal, payloads, state.head)
                 if not self._durable.is_current(state):
                     state.journal.end_seal(sealed=False)
                     return 0, False  # a write failed meanwhile; the schedule comes back
@@ -173,17 +198,20 @@ class Sealer:
                     self._durable.distrust()
                 raise
             state.journal.end_seal(sealed=True)
-            self._apply(state, records)
+            self._apply(state, records, seen)
             return len(records), len(jids) < len(closed)
 
-    def _divide(self, state: State, tail: Tail) -> Iterator[Payload]:
+    def _divide(
+        self, state: State, tail: Tail, seen: Mention, *, both: bool
+    ) -> Iterator[Payload]:
         return divide(
             tail,
             web_buckets=_web_buckets(state),
-            document=self._keys.pin,
+            seen=seen,
             next_ids=NextIds(
                 next_event=state.next_event, next_bucket=state.next_bucket
             ),
+            both=both,
         )
 
     def _seal(self, payloads: list[Payload], head: Head | None) -> list[NewRecord]:
@@ -191,6 +219,7 @@ class Sealer:
             payloads,
             self._keys,
             head,
+            floor_bytes=self.plan.floor_bytes,
             random=self._random,
             step=self._step,
             compression=self._compression,
@@ -211,16 +240,17 @@ class Sealer:
         tables.delete_journal_rows(tx, jids)
         self._step("journal-deleted")
 
-    def _apply(self, state: State, records: Sequence[NewRecord]) -> None:
+    def _apply(self, state: State, records: Sequence[NewRecord], seen: Mention) -> None:
         """Show in memory what is on disk; no await between this and end_seal."""
         for new in records:
             header = new.record.header
-            state.head = Head(seq=header.seq, hash=new.record.hash)
-            state.index.add(
+            state.take_record(
                 header.client_id,
                 self._keys.client_number,
-                state.head,
-                new.index_row.zones,
+                Head(seq=header.seq, hash=new.record.hash),
+                epoch=header.epoch,
+                row=new.index_row,
+                mention=seen,
             )
         for bucket in state.buckets.values():
             jid = bucket.last_jid
@@ -233,7 +263,7 @@ class Sealer:
                 async with asyncio.timeout(SEAL_RETRY_SECONDS):
                     await self._wanted.wait()
                     await asyncio.sleep(SEAL_DELAY_SECONDS)
-            if self._wanted.is_set() or self._is_old():
+            if self._wanted.is_set() or self._is_due():
                 self._wanted.clear()
                 await self._try()
 
@@ -244,12 +274,16 @@ class Sealer:
             self._failed_at = time.monotonic()
             log.exception("seal failed, the journal keeps the events")
 
-    def _is_old(self) -> bool:
-        now = time.monotonic()
-        if now - self._aged_at < SEAL_AGE_PAUSE_SECONDS:
-            return False
+    def _is_due(self) -> bool:
+        """Say whether the clock alone asks for a seal."""
         state = self._durable.current
-        if self._keys.client_id in state.stopped_logs:
+        if self._keys.client_id in state.stopped_logs or not self._keys.may_seal:
+            return False
+        now = time.monotonic()
+        every = self.plan.every_seconds
+        if every is not None:
+            return len(state.journal) > 0 and now - self._sealed_at >= every
+        if not self.plan.by_growth or now - self._aged_at < SEAL_AGE_PAUSE_SECONDS:
             return False
         oldest = state.journal.oldest_start(_open_jids(state))
         if oldest is None or self._clock() - oldest < SEAL_AGE_US:

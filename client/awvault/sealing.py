@@ -25,8 +25,9 @@ from awvault.columns.payload import (
 from awvault.columns.table import EventTable
 from awvault.columns.zones import IndexRow, index_row_of
 from awvault.crypto.envelope import seal_record
-from awvault.crypto.padding import FLOOR_LOCAL_BYTES, pad
+from awvault.crypto.padding import FLOOR_LOCAL_BYTES, FLOOR_REMOTE_BYTES, pad
 from awvault.journal import Tail
+from awvault.protocol.mentions import Mention
 from awvault.unlocked import Unlocked
 
 RECORD_EVENTS_MAX: Final = 8192
@@ -38,11 +39,64 @@ RECORD_TEXT_BYTES_MAX: Final = 512 * 1024
 RECORD_BUCKET_BYTES_MAX: Final = 128 * 1024
 """Names and data of the buckets of one record, beside its events' data."""
 
+JOURNAL_BYTES_WORTH: Final = 256 * 1024
+"""Journal bytes that are worth a record."""
+
+JOURNAL_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Journal bytes that no request leaves behind, where records wait for their slot."""
+
+LIVE_SECONDS: Final = 15 * 60.0
+"""How often a live client seals what is closed."""
+
 WEB_TYPE_PREFIX: Final = "web."
 """Bucket types whose content pages choose: web.tab.current and its kin."""
 
 Random = Callable[[int], bytes]
 Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealPlan:
+    """When closed events become records, and how small a record may be.
+
+    Whoever knows the schedule of uploads chooses one of those below. Whatever the
+    plan, a journal that outgrows its limits is sealed.
+    """
+
+    floor_bytes: int
+    """The smallest size of a record."""
+    by_growth: bool
+    """Whether events are sealed when they are worth a record, or a day old."""
+    every_seconds: float | None
+    """How often what is closed is sealed, however little it is; None: it waits."""
+    journal_bytes_max: int
+    """Journal bytes at which a request seals before it answers."""
+
+
+LOCAL: Final = SealPlan(
+    floor_bytes=FLOOR_LOCAL_BYTES,
+    by_growth=True,
+    every_seconds=None,
+    journal_bytes_max=JOURNAL_BYTES_WORTH,
+)
+"""No host watches: a record is made when it is worth one."""
+
+LIVE: Final = SealPlan(
+    floor_bytes=FLOOR_LOCAL_BYTES,
+    by_growth=False,
+    every_seconds=LIVE_SECONDS,
+    journal_bytes_max=JOURNAL_BYTES_WORTH,
+)
+"""The host may know when its owner is at the computer: soon, and no larger than
+need be."""
+
+SLOTS: Final = SealPlan(
+    floor_bytes=FLOOR_REMOTE_BYTES,
+    by_growth=False,
+    every_seconds=None,
+    journal_bytes_max=JOURNAL_BYTES_MAX,
+)
+"""Two records at each slot, idle or not, and none between (`Vault.seal_slot`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +112,22 @@ def divide(
     tail: Tail,
     *,
     web_buckets: frozenset[int],
-    document: tuple[int, bytes],
+    seen: Mention,
     next_ids: NextIds,
+    both: bool = False,
 ) -> Iterator[Payload]:
-    """Yield the payloads that hold a tail, none larger than a record may be."""
+    """Yield the payloads that hold a tail, none larger than a record may be.
+
+    With `both`, at least two: of web buckets and of all others, empty or not.
+    """
     for apart in (False, True):
         zones = [z for z in tail.zones if (z[0] in web_buckets) is apart]
         own = [v for v in tail.bucket_versions if (v.bucket_id in web_buckets) is apart]
-        for part, versions in zip_longest(
-            _parts(zones), _version_parts(own), fillvalue=()
-        ):
+        parts = list(zip_longest(_parts(zones), _version_parts(own), fillvalue=()))
+        for part, versions in parts or ([((), ())] if both else []):
             yield Payload(
-                seen={},
-                document=document,
+                seen=seen.as_payload(),
+                document=seen.document,
                 next_ids=next_ids,
                 buckets=list(versions),
                 zones=list(part),
@@ -156,29 +213,32 @@ def seal_payloads(
     keys: Unlocked,
     head: Head | None,
     *,
+    floor_bytes: int,
     random: Random,
     step: Step,
     compression: bool = True,
 ) -> list[NewRecord]:
     """Seal payloads as the records that follow `head` in the client's log."""
+    standing = keys.standing
+    epoch = standing.account.document.epoch
     records = []
     for payload in payloads:
         record = seal_record(
-            keys.epoch_key,
+            standing.ring[epoch],
             keys.client_key,
             account_id=keys.account_id,
             client_id=keys.client_id,
-            epoch=keys.epoch,
+            epoch=epoch,
             seq=Seq(0 if head is None else head.seq + 1),
             prev=ZERO_HASH if head is None else head.hash,
             plaintext=pad(
                 pack(encode_payload(payload), compression=compression),
-                floor=FLOOR_LOCAL_BYTES,
+                floor=floor_bytes,
             ),
             random=random,
         )
         step("record-sealed")
-        index_row = index_row_of(payload)
+        index_row = index_row_of(payload, writer=keys.client_number)
         records.append(
             NewRecord(
                 record=record,

@@ -111,6 +111,10 @@ class BucketInfo(Message, frozen=True):
     # The end of the newest event. None: it has none.
     last_updated: str | None
     events: int
+    # The installation whose bucket it is, as its owner calls it.
+    client_label: str
+    # True: it is of the installation that answers.
+    own: bool
 
 
 class EventsRequest(Message, frozen=True):

@@ -25,6 +25,10 @@ class VaultRow:
     account_id: AccountId
     client_id: ClientId
     keystore: bytes
+    unlock_version: int | None
+    """The version of the account document whose passphrase is known here."""
+    unlock_blob: bytes | None
+    """The keys blob of that version; both are None in a vault from before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +59,15 @@ def prepare(database: Database) -> None:
 
 def vault_row(tx: Transaction) -> VaultRow | None:
     """Return the vault's one row, or None where no vault was made yet."""
-    for account_id, client_id, keystore in tx.execute(
-        "SELECT account_id, client_id, keystore FROM vault"
+    for account_id, client_id, keystore, version, blob in tx.execute(
+        "SELECT account_id, client_id, keystore, unlock_version, unlock_blob FROM vault"
     ):
         return VaultRow(
             account_id=AccountId(account_id),
             client_id=ClientId(client_id),
             keystore=keystore,
+            unlock_version=version,
+            unlock_blob=blob,
         )
     return None
 
@@ -69,10 +75,19 @@ def vault_row(tx: Transaction) -> VaultRow | None:
 def put_vault_row(tx: Transaction, row: VaultRow) -> None:
     """Write the vault's one row; it replaces the one before."""
     tx.execute(
-        "INSERT INTO vault (one, account_id, client_id, keystore) VALUES (1, ?, ?, ?)"
+        "INSERT INTO vault (one, account_id, client_id, keystore, unlock_version,"
+        " unlock_blob) VALUES (1, ?, ?, ?, ?, ?)"
         " ON CONFLICT (one) DO UPDATE SET account_id = excluded.account_id,"
-        " client_id = excluded.client_id, keystore = excluded.keystore",
-        (row.account_id, row.client_id, row.keystore),
+        " client_id = excluded.client_id, keystore = excluded.keystore,"
+        " unlock_version = excluded.unlock_version,"
+        " unlock_blob = excluded.unlock_blob",
+        (
+            row.account_id,
+            row.client_id,
+            row.keystore,
+            row.unlock_version,
+            row.unlock_blob,
+        ),
     )
 
 

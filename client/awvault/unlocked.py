@@ -33,65 +33,203 @@ from awvault.crypto.keys import (
 )
 from awvault.crypto.padding import unpad
 from awvault.crypto.rows import open_row, seal_row
+from awvault.crypto.slots import Ring
 from awvault.errors import DocumentError, EpochError, SealError
 from awvault.journal import EventRow, decode_row
-from awvault.protocol.account import Keystore, VerifiedAccount
+from awvault.protocol.account import Keystore, Pin, VerifiedAccount, seal_keystore
 from awvault.protocol.document import ClientEntry
-from awvault.tables import SealedJournalRow
+from awvault.tables import SealedJournalRow, VaultRow
+
+
+def payload_of(padded: bytes) -> Payload:
+    """Return what a record's padded plaintext says; raises `PayloadError`."""
+    return decode_payload(unpack(unpad(padded)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unlocked:
-    """One client of one account, with its keys."""
+class Unlock:
+    """What the passphrase that is known here opens."""
 
-    account_id: AccountId
-    client_id: ClientId
-    client_number: int
-    clients: Mapping[ClientId, ClientEntry]
-    """Every client that the account document names, this one included."""
-    epoch: int
-    ring: Mapping[int, EpochKey]
-    client_key: ClientKey
-    journal_key: JournalKey
-    index_key: IndexKey
-    pin: tuple[int, bytes]
-    """(version, hash) of the newest account document that was verified."""
+    version: int
+    """The version of the account document that has its salt."""
+    keys_blob: bytes
+    login_public: bytes
+    """The login key of that version: another one is of another passphrase."""
+
+    @classmethod
+    def of(cls, account: VerifiedAccount, keys_blob: bytes) -> Self:
+        """Return what the passphrase opens that was proved on this version."""
+        document = account.document
+        return cls(
+            version=document.version,
+            keys_blob=keys_blob,
+            login_public=document.login_public,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is believed of the account at one moment; it is replaced as one."""
+
+    account: VerifiedAccount
+    ring: Ring
+    client_numbers: Mapping[ClientId, int]
+    """Every client's number, this one's included."""
+    awaiting: VerifiedAccount | None
+    """The chain that leads on into an epoch whose secret was not typed here."""
+    unlock: Unlock | None
+    """None: the account's newest."""
 
     @classmethod
     def of(
-        cls, account: VerifiedAccount, ring: Mapping[int, EpochKey], keystore: Keystore
+        cls,
+        account: VerifiedAccount,
+        ring: Ring,
+        *,
+        awaiting: VerifiedAccount | None = None,
+        unlock: Unlock | None = None,
     ) -> Self:
-        """Return the keys of one client of a verified account.
+        """Return what follows from a chain of documents and its epoch keys."""
+        return cls(
+            account=account,
+            ring=ring,
+            client_numbers={
+                client_id: entry.number for client_id, entry in account.clients.items()
+            },
+            awaiting=awaiting,
+            unlock=unlock,
+        )
+
+    @property
+    def known(self) -> VerifiedAccount:
+        """The whole chain that was verified, of later epochs too."""
+        return self.account if self.awaiting is None else self.awaiting
+
+    @property
+    def passphrase_changed(self) -> bool:
+        """Whether the account has another passphrase than the one known here."""
+        return (
+            self.unlock is not None
+            and self.unlock.login_public != self.known.document.login_public
+        )
+
+
+class Unlocked:
+    """One client of one account, with its keys.
+
+    The client's own keys stay as they are while the vault is open. What is
+    believed of the account is replaced when a later document is adopted: who
+    needs several parts of it takes `standing` once. Safe to read from any thread.
+    """
+
+    __slots__ = (
+        "account_id",
+        "client_id",
+        "client_key",
+        "client_number",
+        "index_key",
+        "journal_key",
+        "standing",
+    )
+
+    def __init__(self, standing: Standing, keystore: Keystore) -> None:
+        """Hold the keys of one client of a verified account.
 
         Raises `DocumentError` if the document does not name this client.
         """
-        document = account.document
+        account = standing.account
         client_id = client_id_of(keystore.client_key.public)
-        entry = document.client(client_id)
+        entry = account.clients.get(client_id)
         if entry is None or entry.number != keystore.client_number:
             raise DocumentError("the account document does not name this client")
-        return cls(
-            account_id=document.account_id,
-            client_id=client_id,
-            client_number=entry.number,
-            clients={client.client_id: client for client in document.clients},
-            epoch=document.epoch,
-            ring=ring,
-            client_key=keystore.client_key,
-            journal_key=keystore.journal_key,
-            index_key=derive_index_key(keystore.journal_key),
-            pin=account.pin,
-        )
+        self.standing = standing
+        self.account_id: AccountId = account.document.account_id
+        self.client_id: ClientId = client_id
+        self.client_number: int = entry.number
+        self.client_key: ClientKey = keystore.client_key
+        self.journal_key: JournalKey = keystore.journal_key
+        self.index_key: IndexKey = derive_index_key(keystore.journal_key)
+
+    @classmethod
+    def of(cls, account: VerifiedAccount, ring: Ring, keystore: Keystore) -> Self:
+        """Return the keys of one client of a verified account, in its last epoch."""
+        return cls(Standing.of(account, ring), keystore)
+
+    def adopt(self, standing: Standing) -> None:
+        """Believe a later state of the account, which is on disk already."""
+        before, after = self.account.hashes, standing.account.hashes
+        if after[: len(before)] != before:
+            raise ValueError("the chain of documents does not go on from this one")
+        self.standing = standing
+
+    @property
+    def account(self) -> VerifiedAccount:
+        """The chain of documents that is believed."""
+        return self.standing.account
+
+    @property
+    def clients(self) -> Mapping[ClientId, ClientEntry]:
+        """Every client that the account document names, this one included."""
+        return self.standing.account.clients
 
     @property
     def client_numbers(self) -> Mapping[ClientId, int]:
         """Every client's number, this one's included."""
-        return {client_id: entry.number for client_id, entry in self.clients.items()}
+        return self.standing.client_numbers
+
+    @property
+    def ring(self) -> Ring:
+        """The epoch keys, from the first."""
+        return self.standing.ring
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that new records are sealed in."""
+        return self.standing.account.document.epoch
+
+    @property
+    def pin(self) -> Pin:
+        """(version, hash) of the newest account document that was verified."""
+        return self.standing.account.pin
 
     @property
     def epoch_key(self) -> EpochKey:
         """The key that new records are sealed under."""
         return self.ring[self.epoch]
+
+    @property
+    def may_seal(self) -> bool:
+        """Whether this client's records count: it is not revoked, nor left behind.
+
+        What is sealed under an epoch that was replaced could be read by the
+        client for whose sake it was replaced.
+        """
+        standing = self.standing
+        revoked = standing.account.clients[self.client_id].revoked
+        return standing.awaiting is None and not revoked
+
+    def vault_row(self, standing: Standing, random: Random) -> VaultRow:
+        """Return the vault's row as it is with `standing`, its keystore sealed."""
+        unlock = standing.unlock
+        keystore = Keystore(
+            client_number=self.client_number,
+            client_key=self.client_key,
+            journal_key=self.journal_key,
+            pin=standing.account.pin,
+            ring=standing.ring,
+        )
+        return VaultRow(
+            account_id=self.account_id,
+            client_id=self.client_id,
+            keystore=seal_keystore(
+                self.account_id,
+                keystore,
+                epoch=standing.account.document.epoch,
+                random=random,
+            ),
+            unlock_version=None if unlock is None else unlock.version,
+            unlock_blob=None if unlock is None else unlock.keys_blob,
+        )
 
     def open_payload(self, record: SealedRecord) -> Payload:
         """Authenticate a record's body and return what it holds.
@@ -105,7 +243,7 @@ class Unlocked:
                 f"record {record.header.seq} names epoch {record.header.epoch},"
                 f" the newest of this account is {self.epoch}"
             )
-        return decode_payload(unpack(unpad(open_record(key, record))))
+        return payload_of(open_record(key, record))
 
     def seal_index_row(
         self, record_hash: RecordHash, row: IndexRow, random: Random

@@ -30,7 +30,7 @@ from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.columns import jsontext
-from awvault.columns.payload import BucketVersion
+from awvault.columns.payload import COUNTER_BITS, REVISION_MAX, BucketVersion
 from awvault.columns.table import PAIR, TOMBSTONE, EventTable
 from awvault.columns.timestamps import (
     TIME_US_MAX,
@@ -38,6 +38,7 @@ from awvault.columns.timestamps import (
     from_datetime,
     to_datetime,
 )
+from awvault.crypto.passphrase import STANDARD, Profile
 from awvault.durability import DurableState
 from awvault.errors import (
     BucketNotFoundError,
@@ -57,8 +58,9 @@ from awvault.incoming import (
     same_data,
 )
 from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
+from awvault.replica import Replica
 from awvault.sealer import Sealer
-from awvault.sealing import Random, Step, split
+from awvault.sealing import Random, SealPlan, Step, split
 from awvault.state import BucketState, Loader, RecordReader, State
 from awvault.unlocked import Unlocked
 from awvault.view import BucketView, Order, event_row, read_view, row_at
@@ -72,7 +74,7 @@ BULK_ROW_TEXT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Distinct data of one journal row, so that any request's rows can be encoded."""
 
 BUCKETS_MAX: Final = 4_096
-"""Buckets that can be seen at one time; hidden ones do not count."""
+"""Visible buckets of this client; hidden ones, and others' clients', do not count."""
 
 Clock = Callable[[], int]
 
@@ -81,6 +83,8 @@ def wall_clock_us() -> int:
     """Return the time in microseconds since 1970, UTC."""
     return time.time_ns() // 1_000
 
+
+_NO_MORE_REVISIONS: Final = "it was revised as often as can be"
 
 # What a record raises that is not what its client sealed, or not readable.
 _UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
@@ -109,6 +113,12 @@ class Facts:
     """Journal rows that hold what records hold already; they are not shown."""
     stopped_logs: Sequence[str]
     """Of each log that is damaged, what is wrong; it is shown up to there."""
+    passphrase_changed: bool
+    """Whether the passphrase was changed on another client, and not proved here."""
+    new_secret_needed: bool
+    """Whether the account's keys were replaced, so that nothing is sealed here."""
+    revoked: bool
+    """Whether this client was revoked: what it seals would not count."""
 
 
 class Vault:
@@ -129,6 +139,7 @@ class Vault:
         clock: Clock = wall_clock_us,
         step: Step = lambda _: None,
         compression: bool = True,
+        profile: Profile = STANDARD,
     ) -> None:
         """Use an unlocked vault; `start` comes before anything else.
 
@@ -150,6 +161,15 @@ class Vault:
             random=random,
             step=step,
             compression=compression,
+        )
+        self._replica = Replica(
+            self._durable,
+            database,
+            self._store,
+            unlocked,
+            profile=profile,
+            random=random,
+            step=step,
         )
         self._boot = 0
         self._boot_key = unlocked.boot_key(bytes(32))
@@ -214,6 +234,7 @@ class Vault:
             return
         self._closed = True
         await self._sealer.stop()
+        await self._replica.close()
         await self._durable.close()
         await self._resources.aclose()
 
@@ -237,6 +258,11 @@ class Vault:
         return self._store
 
     @property
+    def replica(self) -> Replica:
+        """The logs of all clients, as far as they were verified here."""
+        return self._replica
+
+    @property
     def device_id(self) -> str:
         """A UUID that stays the same for this client, and says nothing of it."""
         return str(UUID(bytes=self._keys.client_id))
@@ -244,15 +270,15 @@ class Vault:
     # -- buckets -------------------------------------------------------------
 
     def buckets(self) -> dict[str, Bucket]:
-        """Return every visible bucket by its id."""
+        """Return every visible bucket by its id, those of other clients too."""
         return {
-            name: _bucket(state.version)
-            for name, state in self._durable.current.buckets.items()
+            name: self._described(name, bucket)
+            for name, bucket in self._durable.current.buckets.items()
         }
 
     def bucket(self, bucket_id: str) -> Bucket:
         """Return one bucket, or raise `BucketNotFoundError`."""
-        return _bucket(self._bucket(bucket_id).version)
+        return self._described(bucket_id, self._bucket(bucket_id))
 
     def last_updated(self, bucket_id: str) -> int | None:
         """Return the end of the bucket's newest event; None if it is empty.
@@ -280,17 +306,20 @@ class Vault:
     ) -> bool:
         """Make a bucket; return False, and change nothing, if it exists.
 
-        The name of a bucket that was hidden may be used again, for a new one.
+        The name of a bucket that was hidden may be used again, for a new one, and
+        so may that of another client's bucket, which is then shown under another.
         """
         await self.settle()
         check_bucket_texts(bucket_id, type, client, hostname)
         text = compact_bucket_data(data)
         state = self._durable.current
-        if bucket_id in state.buckets:
+        if state.own_bucket(bucket_id) is not None:
             # Whoever made it may still be waiting for the disk.
             await self._durable.barrier()
             return False
-        if len(state.buckets) >= BUCKETS_MAX:
+        mine = self._keys.client_number
+        own = sum(bucket.owner == mine for bucket in state.buckets.values())
+        if own >= BUCKETS_MAX:
             raise LimitError(
                 "id", f"there are {BUCKETS_MAX} buckets already: delete one first"
             )
@@ -305,7 +334,6 @@ class Vault:
             data=text,
             hidden=False,
         )
-        state.buckets[bucket_id] = BucketState(version)
         await self._write_bucket(state, version)
         return True
 
@@ -313,10 +341,10 @@ class Vault:
         """Take a bucket out of sight. Its records stay as they are."""
         await self.settle()
         version = self._bucket(bucket_id).version
-        state = self._durable.current
-        del state.buckets[bucket_id]
+        if version.revision >= REVISION_MAX:
+            raise LimitError("id", _NO_MORE_REVISIONS)
         await self._write_bucket(
-            state,
+            self._durable.current,
             msgspec.structs.replace(
                 version, revision=version.revision + 1, hidden=True
             ),
@@ -324,6 +352,7 @@ class Vault:
 
     async def _write_bucket(self, state: State, version: BucketVersion) -> None:
         state.see_bucket(version, self._keys.client_number)
+        state.name_buckets()
         jid = state.journal.take_jid()
         row = self._seal_row(jid, encode_bucket(version))
         state.journal.put_bucket(jid, version, size=len(row.sealed))
@@ -335,6 +364,19 @@ class Vault:
             return self._durable.current.buckets[bucket_id]
         except KeyError:
             raise BucketNotFoundError(bucket_id) from None
+
+    def _described(self, name: str, bucket: BucketState) -> Bucket:
+        version = bucket.version
+        return Bucket(
+            id=name,
+            type=version.type,
+            client=version.client,
+            hostname=version.hostname,
+            created=to_datetime(version.created_us),
+            data=jsontext.decode(version.data),
+            client_label=self._durable.current.labels.get(bucket.owner, ""),
+            own=bucket.owner == self._keys.client_number,
+        )
 
     # -- writing events ------------------------------------------------------
 
@@ -382,7 +424,8 @@ class Vault:
         The last event is what the last heartbeat made or extended; after any
         other write to the bucket it is the newest by start. It is extended if
         its data is equal, and `start` lies between its start and its end plus
-        `pulsetime_us`, both inclusive: its end is then the later of the two.
+        `pulsetime_us`, both inclusive: its end is then the later of the two. An
+        event that another client stored is never extended.
         """
         await self.settle()
         bucket = self._bucket(bucket_id)
@@ -392,6 +435,8 @@ class Vault:
         last = self._last(bucket)
         extends = (
             last is not None
+            and last.id >> COUNTER_BITS == self._keys.client_number
+            and last.revision < REVISION_MAX
             and last.start <= start <= last.end + pulsetime_us
             and same_data(last.text, text)
         )
@@ -460,8 +505,10 @@ class Vault:
         return True
 
     async def _revise(self, bucket: BucketState, row: EventRow) -> EventRow:
-        overlay = self._durable.current.overlay
-        row = row._replace(revision=overlay.revision(row.id) + 1)
+        revision = self._durable.current.overlay.revision(row.id) + 1
+        if revision > REVISION_MAX:
+            raise LimitError("id", _NO_MORE_REVISIONS)
+        row = row._replace(revision=revision)
         _, sealed = self._journal_event(row)
         bucket.forget_last()
         await self._write([sealed])
@@ -543,7 +590,8 @@ class Vault:
             jid = state.journal.take_jid()
         sealed = self._seal_row(jid, encode_event(row))
         state.journal.put_event(jid, row, size=len(sealed.sealed), now=time.monotonic())
-        state.overlay.add(row.id, row.revision, self._keys.client_number)
+        if row.revision:
+            state.overlay.add(row.id, row.revision, self._keys.client_number)
         return jid, sealed
 
     def _journal_table(
@@ -692,9 +740,26 @@ class Vault:
         """Seal every closed event of the journal; return the number of records."""
         return await self._sealer.seal_now()
 
+    async def seal_slot(self) -> int:
+        """Seal what is closed into exactly two records, empty or not.
+
+        More only where it does not fit. Returns their number: 0 where this
+        client's records would not count.
+        """
+        return await self._sealer.seal_slot()
+
+    def plan_seals(self, plan: SealPlan) -> None:
+        """Seal by another plan from now on; at first it is `sealing.LOCAL`."""
+        self._sealer.plan = plan
+
+    def call_when_sealed(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, in the event loop, whenever there are new records here."""
+        self._sealer.on_sealed = callback
+
     def facts(self) -> Facts:
         """Return what there is to say of this vault."""
         state = self._durable.current
+        standing = self._keys.standing
         return Facts(
             account_id=self._keys.account_id.hex(),
             client_id=self._keys.client_id.hex(),
@@ -711,6 +776,9 @@ class Vault:
             unreadable_records=len(state.unreadable_records),
             repeated_journal_rows=len(state.repeated_rows),
             stopped_logs=list(state.stopped_logs.values()),
+            passphrase_changed=standing.passphrase_changed,
+            new_secret_needed=standing.awaiting is not None,
+            revoked=self._keys.clients[self._keys.client_id].revoked,
         )
 
     # -- the library's own types ---------------------------------------------
@@ -774,15 +842,4 @@ def _events(given: object) -> list[Event]:
         "events",
         "expected an Event or a sequence of Events, such as Event.now({...}), got"
         f" {type(given).__name__}" + (" in it" if several else ""),
-    )
-
-
-def _bucket(version: BucketVersion) -> Bucket:
-    return Bucket(
-        id=version.name,
-        type=version.type,
-        client=version.client,
-        hostname=version.hostname,
-        created=to_datetime(version.created_us),
-        data=jsontext.decode(version.data),
     )

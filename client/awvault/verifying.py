@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awserver.errors import StorageCorruptError
-from awserver.records import ClientId, Head, SealedRecord, Seq
+from awserver.records import ClientId, Head, RecordHash, SealedRecord, Seq
 from awserver.storage.sqlite.database import Database
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
@@ -27,6 +27,12 @@ from awvault.errors import BodyMissingError, Error, IntegrityError, PayloadError
 from awvault.journal import EventRow, table_of
 from awvault.protocol.account import VerifiedAccount, verify_documents
 from awvault.protocol.log import VerifiedLog
+from awvault.protocol.mentions import (
+    NOTHING_SEEN,
+    Mention,
+    check_agrees,
+    check_grows,
+)
 from awvault.service import Finding, OnProgress, Progress, VerifyResult
 from awvault.unlocked import Unlocked
 
@@ -95,6 +101,10 @@ class _Verifying:
         self._on_progress = on_progress
         self._tally = _Tally()
         self._in_journal = EventTable.empty().versions()
+        self._hashes: dict[ClientId, list[RecordHash]] = {}
+        """Of each log the hash of every record that was accepted, by seq."""
+        self._mentions: dict[ClientId, Mention] = {}
+        """What the newest record of each log says its writer had seen."""
 
     async def run(self) -> VerifyResult:
         """Check all, and return the counts."""
@@ -105,6 +115,7 @@ class _Verifying:
         await self._check_clients()
         for client, head in sorted(snapshot.heads.items()):
             await self._check_log(account, client, head, snapshot.index)
+        self._check_mentions(account)
         for client, seq in sorted(snapshot.index):
             tally.found(_place(client, seq), "an index row of no record")
         for at in range(0, len(snapshot.journal), JOURNAL_PAGE_ROWS):
@@ -131,14 +142,27 @@ class _Verifying:
             heads: dict[ClientId, Head] = {}
             for client in self._keys.clients:
                 for head in self._store.heads_within(tx, account, client):
+                    if not self._counts(client, head.seq):
+                        break
                     heads[client] = head
             return _Snapshot(
                 documents=self._store.documents_within(tx, account),
                 heads=heads,
                 journal=tables.journal_rows(tx),
                 boots=tables.boots(tx),
-                index=tables.index_rows(tx),
+                index={
+                    (client, seq): sealed
+                    for (client, seq), sealed in tables.index_rows(tx).items()
+                    if self._counts(client, seq)
+                },
             )
+
+    def _counts(self, client: ClientId, seq: Seq) -> bool:
+        """Say whether a record counts; those after a client's end do not."""
+        entry = self._keys.clients.get(client)
+        if entry is None or not entry.revoked:
+            return True
+        return entry.final is not None and seq <= entry.final.seq
 
     def _check_documents(self, documents: list[bytes]) -> VerifiedAccount | None:
         keys = self._keys
@@ -224,6 +248,7 @@ class _Verifying:
                 log.accept_header(record)
                 padded = None
             self._tally.records += 1
+            self._hashes.setdefault(log.client_id, []).append(record.hash)
             sealed = index.pop((log.client_id, seq), None)
             if padded is None:
                 continue
@@ -233,12 +258,40 @@ class _Verifying:
                 self._tally.found(place, f"sealed by a faulty client: {error}")
                 continue
             self._tally.events += sum(len(table) for _, table in payload.zones)
-            if any(
+            self._check_seen(place, log.client_id, payload)
+            if log.client_id == self._keys.client_id and any(
                 np.isin(table.versions(), self._in_journal).any()
                 for _, table in payload.zones
             ):
                 self._tally.found(place, "the journal holds some of its events again")
             self._check_index_row(place, record, payload, sealed)
+
+    def _check_seen(self, place: str, writer: ClientId, payload: Payload) -> None:
+        """Check that what a client has seen does not shrink."""
+        mention = Mention.of(payload.seen, payload.document)
+        try:
+            check_grows(
+                self._mentions.get(writer, NOTHING_SEEN), mention, writer=writer
+            )
+        except IntegrityError as error:
+            self._tally.found(place, error)
+        self._mentions[writer] = mention
+
+    def _check_mentions(self, account: VerifiedAccount | None) -> None:
+        """Hold what clients say they have seen against what is here."""
+        if account is None:
+            return
+        for writer, mention in sorted(self._mentions.items()):
+            try:
+                check_agrees(
+                    mention, writer=writer, account=account, hash_at=self._hash_at
+                )
+            except IntegrityError as error:
+                self._tally.found(f"what client {writer.hex()[:8]} has seen", error)
+
+    def _hash_at(self, client: ClientId, seq: Seq) -> RecordHash | None:
+        hashes = self._hashes.get(client, [])
+        return hashes[seq] if seq < len(hashes) else None
 
     def _check_index_row(
         self, place: str, record: SealedRecord, payload: Payload, sealed: bytes | None
@@ -252,7 +305,8 @@ class _Verifying:
             self._tally.found(f"index row of {place}", error)
             return
         self._tally.index_rows += 1
-        if row != index_row_of(payload):
+        writer = self._keys.client_numbers[record.header.client_id]
+        if row != index_row_of(payload, writer=writer):
             self._tally.found(f"index row of {place}", "does not fit the record")
 
     def _journal_versions(self, snapshot: _Snapshot) -> NDArray[np.void]:

@@ -85,6 +85,8 @@ COLUMNS = {
         "account_id": "which account",
         "client_id": "which client",
         "keystore": "ciphertext",
+        "unlock_version": "since which version this passphrase is known here",
+        "unlock_blob": "wrapped keys",
     },
     "boots": {"boot": "how many starts", "random": "nothing"},
     "journal": {

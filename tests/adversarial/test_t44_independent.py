@@ -228,7 +228,7 @@ def test_the_account_is_read(shown: Shown, reading: Reading) -> None:
     assert reading.account_id == shown.account_id
     assert reading.client_id == shown.client_id
     assert reading.username == "local"
-    assert reading.client_label
+    assert reading.labels[reading.number]
 
 
 # -- what must fail ----------------------------------------------------------
@@ -251,6 +251,7 @@ def test_another_cost_of_argon2_is_another_passphrase(shown: Shown) -> None:
 SEALED: Final = {
     "account document": "SELECT rowid, document FROM documents",
     "keys blob": "SELECT rowid, blob FROM keys_blobs",
+    "what unlocks": "SELECT one, unlock_blob FROM vault",
     "keystore": "SELECT one, keystore FROM vault",
     "record header": "SELECT seq, header FROM records ORDER BY seq DESC",
     "record signature": "SELECT seq, signature FROM records ORDER BY seq DESC",
@@ -294,7 +295,7 @@ def test_a_flipped_bit_is_found(
         "UPDATE journal SET boot = 99",
         "UPDATE records SET client_id = zeroblob(16)",
         "DELETE FROM documents",
-        "UPDATE schema_migrations SET number = 2",
+        "UPDATE schema_migrations SET number = 99 WHERE number = 1",
     ],
 )
 def test_a_row_out_of_place_is_found(shown: Shown, tmp_path: Path, sql: str) -> None:

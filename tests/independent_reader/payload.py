@@ -343,7 +343,7 @@ def journal_row(plaintext: bytes) -> Bucket | list[Row]:
     return decoded(unpacked(plaintext[1:])).rows
 
 
-def index_row_of(payload: Payload) -> list[Any]:
+def index_row_of(payload: Payload, writer: int) -> list[Any]:
     """Return what a record's index row says, as payload.md has it."""
     zones = []
     for bucket_id in sorted({row.bucket_id for row in payload.rows}):
@@ -360,7 +360,11 @@ def index_row_of(payload: Payload) -> list[Any]:
         )
     return [
         zones,
-        [[row.id, row.revision] for row in payload.rows if row.revision],
+        [
+            [row.id, row.revision]
+            for row in payload.rows
+            if row.revision or row.id >> 40 != writer or row.flags & DELETED
+        ],
         [bucket._asdict() for bucket in payload.buckets],
         list(payload.next_ids),
     ]

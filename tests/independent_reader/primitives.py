@@ -4,9 +4,10 @@ import hmac
 import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
+import mnemonic
 from Crypto.Cipher import ChaCha20_Poly1305
 from Crypto.Signature import eddsa
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -92,7 +93,7 @@ def recovery_key_of(typed: str) -> bytes:
 
 def _english_words() -> list[str]:
     """Return the list of BIP-39: a package of ours brings it, as a file."""
-    file = files("mnemonic").joinpath("wordlist", "english.txt")
+    file = Path(mnemonic.__file__).with_name("wordlist") / "english.txt"
     return file.read_text("utf-8").split()
 
 

@@ -8,8 +8,8 @@ others than the program's.
 import shutil
 import sqlite3  # noqa: TID251 - of a copy that nothing else has open
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Container, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from tests.independent_reader.primitives import (
     Costs,
     NewerError,
     PayloadError,
+    WrongPassphraseError,
     derived,
+    hashed,
     opened_row,
 )
 
-TABLES = {"host": {1}, "vault": {1}}
+TABLES = {"host": {1, 2}, "vault": {1, 2, 3}}
 
 
 @dataclass
@@ -33,7 +35,10 @@ class Reading:
 
     account_id: bytes
     client_id: bytes
-    client_label: str
+    number: int
+    """That of the client whose directory it is."""
+    labels: dict[int, str]
+    """What each client is called; no two are called alike."""
     username: str
     records: int = 0
     together: list[set[int]] = field(default_factory=list)
@@ -51,17 +56,37 @@ class Reading:
     problems: list[str] = field(default_factory=list)
 
     def buckets(self) -> dict[str, Bucket]:
-        """Return the buckets that are shown, by name."""
+        """Return the buckets that are shown, by the name that each has here."""
         newest: dict[int, tuple[int, int, Bucket]] = {}
         for writer, version in self.versions:
             rank = (version.revision, writer, version)
-            if version.bucket_id not in newest or newest[version.bucket_id] < rank:
+            if _counts(version.bucket_id, rank) and (
+                version.bucket_id not in newest or newest[version.bucket_id] < rank
+            ):
                 newest[version.bucket_id] = rank
-        return {
-            version.name: version
-            for _, (_, _, version) in sorted(newest.items())
-            if not version.hidden
+        visible: dict[tuple[str, int], Bucket] = {}
+        for bucket_id, (_, _, version) in sorted(newest.items()):
+            if not version.hidden:
+                visible[version.name, bucket_id >> 40] = version
+        names = [name for name, _ in visible]
+        shown = {
+            name: version
+            for (name, owner), version in visible.items()
+            if owner == self.number or names.count(name) == 1
         }
+        others = [
+            (version.bucket_id, name, owner)
+            for (name, owner), version in visible.items()
+            if owner != self.number and names.count(name) > 1
+        ]
+        for _, name, owner in sorted(others):
+            label = "".join(
+                each if each.isalnum() or each in "._-" else "-"
+                for each in self.labels[owner]
+            )
+            full = _distinct(f"{name}-synced-from-{label}", shown)
+            shown[full] = visible[name, owner]
+        return shown
 
     def events(self, name: str) -> list[Row]:
         """Return the events of a bucket, newest first."""
@@ -69,7 +94,9 @@ class Reading:
         newest: dict[int, tuple[int, int, Row]] = {}
         for writer, row in self.rows:
             rank = (row.revision, writer, row)
-            if row.id not in newest or newest[row.id] < rank:
+            if _counts(row.id, rank) and (
+                row.id not in newest or newest[row.id] < rank
+            ):
                 newest[row.id] = rank
         shown = [
             row
@@ -77,6 +104,19 @@ class Reading:
             if row.bucket_id == bucket_id and not row.flags & payload.DELETED
         ]
         return sorted(shown, key=lambda row: (-row.start, row.id))
+
+
+def _counts(number: int, rank: tuple[int, int, object]) -> bool:
+    """Say whether what was written outranks what its owner may have written."""
+    return rank[:2] >= (0, number >> 40)
+
+
+def _distinct(text: str, taken: Container[str]) -> str:
+    found, number = text, 1
+    while found in taken:
+        number += 1
+        found = f"{text}-{number}"
+    return found
 
 
 def read_directory(
@@ -99,9 +139,12 @@ def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Readin
     for component, number in database.execute("SELECT * FROM schema_migrations"):
         if number not in TABLES.get(component, set()):
             raise NewerError(f"the tables of {component} are at {number}")
-    ((account_id, client_id, keystore_sealed),) = database.execute(
-        "SELECT account_id, client_id, keystore FROM vault"
-    ).fetchall()
+    ((account_id, client_id, keystore_sealed, unlock_version, unlock_blob),) = (
+        database.execute(
+            "SELECT account_id, client_id, keystore, unlock_version, unlock_blob"
+            " FROM vault"
+        ).fetchall()
+    )
     documents = database.execute(
         "SELECT document FROM documents WHERE account_id = ? ORDER BY version",
         (account_id,),
@@ -110,7 +153,19 @@ def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Readin
         "SELECT blob FROM keys_blobs WHERE account_id = ?", (account_id,)
     ).fetchall()
     chain = account.verified(account_id, [document for (document,) in documents])
-    ring = account.ring_of(chain[-1], blob, passphrase, costs)
+    account.need(
+        hashed("keys-blob", blob) == chain[-1].keys_blob_hash,
+        "the keys blob is another one than the newest document names",
+    )
+    opened, ring = _opened(
+        [
+            (chain[(unlock_version or len(chain)) - 1], unlock_blob or blob),
+            (chain[-1], blob),
+        ],
+        passphrase,
+        costs,
+    )
+    chain = [document for document in chain if document.epoch <= opened.epoch]
     document = chain[-1]
     keystore = account.keystore_of(
         ring[document.epoch], account_id, client_id, keystore_sealed
@@ -121,12 +176,17 @@ def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Readin
         [client.number for client in own] == [keystore.number],
         "the document does not name the client of the keystore",
     )
+    labels: dict[int, str] = {}
+    for client in document.clients:
+        label = account.label_of(
+            ring[client.label_epoch], account_id, client.id, client.label
+        )
+        labels[client.number] = _distinct(label, labels.values())
     reading = Reading(
         account_id=account_id,
         client_id=client_id,
-        client_label=account.label_of(
-            ring[own[0].label_epoch], account_id, client_id, own[0].label
-        ),
+        number=keystore.number,
+        labels=labels,
         username=document.username,
     )
     index_key = derived(keystore.journal_key, "index")
@@ -135,6 +195,17 @@ def _read(database: sqlite3.Connection, passphrase: str, costs: Costs) -> Readin
     _check_strangers(database, reading, document)
     _read_journal(database, reading, keystore)
     return reading
+
+
+def _opened(
+    unlocks: Sequence[tuple[account.Document, bytes]], passphrase: str, costs: Costs
+) -> tuple[account.Document, dict[int, bytes]]:
+    """Open what unlocks here, or else the newest."""
+    for document, blob in unlocks[:-1]:
+        with suppress(WrongPassphraseError):
+            return document, account.ring_of(document, blob, passphrase, costs)
+    document, blob = unlocks[-1]
+    return document, account.ring_of(document, blob, passphrase, costs)
 
 
 def _read_log(
@@ -195,7 +266,7 @@ def _check_index(
             reading.problems.append(str(error))
             continue
         reading.index_rows += 1
-        if payload.from_msgpack(plaintext) != payload.index_row_of(said):
+        if payload.from_msgpack(plaintext) != payload.index_row_of(said, client.number):
             reading.problems.append(f"{what} does not fit")
 
 

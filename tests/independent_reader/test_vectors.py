@@ -470,7 +470,7 @@ def payloads(vector: Vector) -> Callable[[], None]:
         vector.same({"payload": raw})
         if "index row" in vector:
             row = payload.from_msgpack(vector.octets("index row"))
-            assert row == payload.index_row_of(found)
+            assert row == payload.index_row_of(found, vector.number("writer"))
         seen = enumerate(sorted(found.seen.items()), start=1)
         version, digest = found.document
         rows = row_lines(found.rows)

@@ -208,13 +208,16 @@ def test_the_fields_of_a_record_follow_each_other() -> None:
 
 
 def test_every_rule_of_acceptance_is_named_in_the_code() -> None:
-    """The comments of VerifiedLog name the rules of logs.md, 1 to 12."""
+    """The comments of log and mentions name the rules of logs.md, 1 to 14."""
     rules = page("logs.md").partition("## Rules of acceptance")[2].partition("## ")[0]
     numbered = [int(number) for number in re.findall(r"^(\d+)\. ", rules, re.MULTILINE)]
-    code = Path(account.__file__).with_name("log.py").read_text(encoding="utf-8")
+    code = "".join(
+        Path(account.__file__).with_name(name).read_text(encoding="utf-8")
+        for name in ("log.py", "mentions.py")
+    )
     named = {int(n) for n in re.findall(r"(?:# |, )(\d+): ", code)}
 
-    assert numbered == list(range(1, 13))
+    assert numbered == list(range(1, 15))
     assert named == set(numbered)
 
 

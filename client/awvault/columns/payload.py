@@ -47,6 +47,11 @@ HEADER_BYTES_MAX: Final = 8 * 1024 * 1024
 ID_MAX: Final = 2**53 - 1
 """Ids are exact in JavaScript."""
 
+COUNTER_BITS: Final = 40
+"""An id is the number of the client that gave it * 2^40 + that client's counter."""
+
+COUNTER_MASK: Final = (1 << COUNTER_BITS) - 1
+
 REVISION_MAX: Final = 2**32 - 1
 
 _FLAGS_ALL: Final = TOMBSTONE | PAIR

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from awvault.columns.payload import (
     BUCKET_VERSIONS_MAX,
+    COUNTER_BITS,
     ROWS_MAX,
     ZONES_MAX,
     BucketVersion,
@@ -21,7 +22,7 @@ from awvault.columns.payload import (
     Revision,
     TimeUs,
 )
-from awvault.columns.table import EventTable
+from awvault.columns.table import TOMBSTONE, EventTable
 from awvault.errors import PayloadError
 
 
@@ -55,8 +56,10 @@ class IndexRow(
 ):
     """All that must be known of a record to find its rows.
 
-    `revisions` are the (id, revision) of rows that are not the first of their
-    event.
+    `revisions` are the (id, revision) of the rows that are not simply the first
+    of an event of their writer: of a later revision, with an id of another
+    client's number, or deleted. Any other row counts unless one of these
+    outranks it.
     """
 
     zones: Annotated[list[ZoneMeta], Meta(max_length=ZONES_MAX)]
@@ -69,16 +72,17 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(IndexRow)
 
 
-def index_row_of(payload: Payload) -> IndexRow:
-    """Return the index row of a record with this payload."""
+def index_row_of(payload: Payload, *, writer: int) -> IndexRow:
+    """Return the index row of a record with this payload, of client `writer`."""
     revisions: list[tuple[int, int]] = []
     for _, table in payload.zones:
-        if table.revision.any():
-            revised = table.revision.nonzero()[0]
+        listed = table.revision != 0
+        listed |= table.id >> COUNTER_BITS != writer
+        listed |= table.flags & TOMBSTONE != 0
+        if listed.any():
+            rows = listed.nonzero()[0]
             revisions += zip(
-                table.id[revised].tolist(),
-                table.revision[revised].tolist(),
-                strict=True,
+                table.id[rows].tolist(), table.revision[rows].tolist(), strict=True
             )
     return IndexRow(
         zones=[ZoneMeta.of(*zone) for zone in payload.zones if len(zone[1])],

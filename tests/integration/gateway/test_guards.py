@@ -334,7 +334,9 @@ async def test_json_has_many_spellings(api: Api, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x"])
-@pytest.mark.parametrize("body", [gzip.compress(b"{}"), b"not compressed"])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(b"{}"), b"not compressed"], ids=["packed", "not packed"]
+)
 async def test_a_compressed_body_is_refused(
     api: Api, encoding: str, body: bytes
 ) -> None:

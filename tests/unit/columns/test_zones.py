@@ -40,7 +40,7 @@ PAYLOAD = Payload(
 
 def test_an_index_row_says_where_rows_lie() -> None:
     """Extents of zones, revised rows, buckets and next ids; nothing without rows."""
-    row = index_row_of(PAYLOAD)
+    row = index_row_of(PAYLOAD, writer=0)
 
     assert row.zones == [
         ZoneMeta(1, -10, 90, 3, 5, 3),
@@ -53,7 +53,7 @@ def test_an_index_row_says_where_rows_lie() -> None:
 
 def test_an_index_row_comes_back() -> None:
     """Its bytes say all of it."""
-    row = index_row_of(PAYLOAD)
+    row = index_row_of(PAYLOAD, writer=0)
 
     assert decode_index_row(encode_index_row(row)) == row
 
@@ -77,4 +77,4 @@ def test_an_index_row_that_is_none_is_refused(wrong: object) -> None:
     with pytest.raises(PayloadError, match="index row does not decode"):
         decode_index_row(msgspec.msgpack.encode(wrong))
     with pytest.raises(PayloadError):
-        decode_index_row(encode_index_row(index_row_of(PAYLOAD))[:-1])
+        decode_index_row(encode_index_row(index_row_of(PAYLOAD, writer=0))[:-1])

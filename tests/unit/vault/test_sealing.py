@@ -9,7 +9,8 @@ import pytest
 
 from awserver.records import Seq
 from awvault.incoming import NewRows
-from awvault.sealer import JOURNAL_EVENTS_MAX, SEAL_BYTES
+from awvault.sealer import JOURNAL_EVENTS_MAX
+from awvault.sealing import JOURNAL_BYTES_WORTH
 from awvault.testing import COMPOSITION, open_vault
 from awvault.vault import Vault
 from tests.helpers.vaults import (
@@ -103,12 +104,12 @@ async def test_a_large_journal_is_sealed_before_the_answer(vault: Vault) -> None
     assert vault.facts().journal_events == 0
     records = vault.facts().records
     # Digits that do not compress below the limit of bytes.
-    digits = random.Random(1).randbytes(SEAL_BYTES).hex().encode()
+    digits = random.Random(1).randbytes(JOURNAL_BYTES_WORTH).hex().encode()
     for at in range(8):
-        part = digits[at * SEAL_BYTES // 4 :][: SEAL_BYTES // 2]
+        part = digits[at * JOURNAL_BYTES_WORTH // 4 :][: JOURNAL_BYTES_WORTH // 2]
         await insert(vault, (at, 0, b'{"x":"%s"}' % part))
     assert vault.facts().records > records
-    assert vault.facts().journal_bytes < SEAL_BYTES + SEAL_BYTES // 2
+    assert vault.facts().journal_bytes < JOURNAL_BYTES_WORTH + JOURNAL_BYTES_WORTH // 2
     assert vault.count("b") == count + 8
 
 
@@ -205,7 +206,7 @@ async def test_buckets_do_not_pile_up_in_the_journal(vault: Vault) -> None:
         data = b'{"x":"%s"}' % digits[at:]
         assert await vault.create_bucket(f"bucket-{at}", type="t", data=data)
     assert vault.facts().records >= 1
-    assert vault.facts().journal_bytes <= SEAL_BYTES + 64 * 1024
+    assert vault.facts().journal_bytes <= JOURNAL_BYTES_WORTH + 64 * 1024
     assert len(vault.buckets()) == 13
 
 

@@ -187,6 +187,8 @@ class Case:
     good: bool = False
     # Too many rows to list: how many there are is enough.
     counted: bool = False
+    # The number of the client whose record it is.
+    writer: int = 0
 
 
 def make() -> dict[str, Fields]:
@@ -213,8 +215,8 @@ def make() -> dict[str, Fields]:
     return vectors
 
 
-def _good(name: str, comment: str, form: Form) -> Case:
-    return Case(name, comment, raw(form.encode()), good=True)
+def _good(name: str, comment: str, form: Form, *, writer: int = 0) -> Case:
+    return Case(name, comment, raw(form.encode()), good=True, writer=writer)
 
 
 def _bad(name: str, comment: str, form: Form) -> Case:
@@ -257,6 +259,13 @@ def _successes() -> Iterator[Case]:
             ),
             texts=_A + b'{"app":"b"}' + b"{}",
         ),
+        writer=1,
+    )
+    yield _good(
+        "success_anothers_rows",
+        "rows under the numbers of two clients, in a record of the second",
+        replace(form, first_id=2 * 2**40 - 1),
+        writer=2,
     )
     yield _good(
         "success_longest",
@@ -763,7 +772,7 @@ def check(fields: Fields) -> None:
     require_keys(
         fields,
         {"packed"},
-        {"payload", "document", "next ids", "rows", "index row", *numbered},
+        {"payload", "document", "next ids", "rows", "writer", "index row", *numbered},
     )
 
     payload = attempt(fields, partial(_opened, unhex(fields, "packed")))
@@ -771,14 +780,14 @@ def check(fields: Fields) -> None:
     if payload is None:
         return
     described = _facts(payload, counted="rows" in fields)
-    written = {"expect", "comment", "packed", "payload", "index row"}
+    written = {"expect", "comment", "packed", "payload", "writer", "index row"}
     assert described == {k: v for k, v in fields.items() if k not in written}
     again = encode_payload(payload)
     assert _facts(decode_payload(again), counted="rows" in fields) == described
     if "payload" in fields:
         assert unpack(unhex(fields, "packed")) == unhex(fields, "payload")
     if "index row" in fields:
-        row = index_row_of(payload)
+        row = index_row_of(payload, writer=int(fields["writer"]))
         assert encode_index_row(row) == unhex(fields, "index row")
         assert decode_index_row(unhex(fields, "index row")) == row
 
@@ -795,7 +804,8 @@ def _described(case: Case) -> Fields:
     return {
         "payload": unpack(case.packed).hex(),
         **facts,
-        "index row": encode_index_row(index_row_of(payload)).hex(),
+        "writer": str(case.writer),
+        "index row": encode_index_row(index_row_of(payload, writer=case.writer)).hex(),
     }
 
 
