@@ -113,6 +113,11 @@ durability: $(VENV)/.test ## Kill and break the vault thousands of times; KILLS=
 	DURABILITY_KILLS=$(or $(KILLS),5000) DURABILITY_WALKS=$(or $(WALKS),3000) \
 		$(BIN)/python -m pytest -n $(JOBS) --timeout=7200 tests/durability
 
+# The same tests as in `make pytest`, one attack after the other, as a table.
+.PHONY: attacks
+attacks: $(VENV)/.test ## Attack the product, then each mutant of it; ARGS="T09 T26" are some of the attacks.
+	$(BIN)/python -m tests.adversarial.attacks $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -6,9 +6,10 @@ names must fail.
 
 from typing import Final
 
-from tests.adversarial.mutants import APPENDING, WRITER, mutant
+from tests.adversarial.mutants import APPENDING, PASSPHRASE, WRITER, mutant
 
 ACCOUNTS: Final = "awserver.storage.sqlite.accounts"
+ACCOUNTS_SQL: Final = "awserver/storage/sqlite/migrations/0002_accounts.sql"
 BODIES: Final = "awserver.http.bodies"
 CHAINS: Final = "awserver.service.chains"
 CHANNEL: Final = "awvault.sync.channel"
@@ -23,7 +24,7 @@ SECRETS: Final = "awserver.service.secrets"
 SERVER: Final = "awserver.http.server"
 SESSIONS: Final = "awserver.service.sessions"
 TIMES: Final = "awserver.service.times"
-TRANSPORT: Final = "awvault.sync.transport"
+WIRE: Final = "awserver.wire"
 
 HOST_MUTANTS: Final = (
     # -- T09: replay
@@ -487,6 +488,33 @@ HOST_MUTANTS: Final = (
             CHANNEL,
             "            trust = True if self._trust is None else self._trust\n",
             "            trust = False if self._trust is None else self._trust\n",
+        ),
+    ),
+    # -- T46: a dump
+    mutant(
+        "T46",
+        "a cheaper derivation",
+        "test_t46_dump.py::full_derivation",
+        (PASSPHRASE, "memory_kib=256 * 1024, passes=3", "memory_kib=64, passes=3"),
+    ),
+    mutant(
+        "T46",
+        "the host notes one thing more",
+        "test_t46_dump.py::holds_what_is_listed",
+        (
+            ACCOUNTS_SQL,
+            "    created_hour INTEGER NOT NULL",
+            "    address TEXT,\n    created_hour INTEGER NOT NULL",
+        ),
+    ),
+    mutant(
+        "T02",
+        "an answer says one thing more",
+        "test_t02_answers.py::every_field",
+        (
+            WIRE,
+            "    quota_bytes: Count | None\n",
+            "    quota_bytes: Count | None\n    events: int = 0\n",
         ),
     ),
 )

@@ -5,78 +5,18 @@ test watches them being made, and then looks for their bytes.
 """
 
 import contextlib
-import inspect
 import json
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
-from typing import Any
 
 import pytest
 
-from awvault.crypto import keys
 from awvault.testing import open_vault
 from tests.helpers.canaries import Search, bytes_needles
 from tests.helpers.processes import PASSPHRASE, Root, home
 from tests.helpers.vaults import A, B, beat, correct, insert
+from tests.helpers.watching import search_for, secret_kinds, watching
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def _kinds() -> list[type]:
-    """Return every type of secret."""
-    return [
-        kind
-        for kind in vars(keys).values()
-        if isinstance(kind, type)
-        and kind.__module__ == keys.__name__
-        and hasattr(kind, "reveal")
-    ]
-
-
-def _makers() -> dict[CodeType, type]:
-    """Return the constructors of every type of secret."""
-    makers: dict[CodeType, type] = {}
-    for kind in _kinds():
-        constructor = inspect.getattr_static(kind, "__init__")
-        if isinstance(constructor, FunctionType):
-            makers[constructor.__code__] = kind
-    return makers
-
-
-@contextlib.contextmanager
-def watching() -> Iterator[dict[bytes, str]]:
-    """Give the secrets that are made meanwhile, in any thread, by their bytes."""
-    makers = _makers()
-    assert makers
-    seen: dict[bytes, str] = {}
-
-    def watch(frame: FrameType, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code in makers:
-            made = frame.f_locals["self"]
-            with contextlib.suppress(AttributeError):  # it was refused
-                seen[bytes(made.reveal())] = type(made).__name__
-
-    before = sys.getprofile()
-    threading.setprofile(watch)
-    sys.setprofile(watch)
-    try:
-        yield seen
-    finally:
-        sys.setprofile(before)
-        threading.setprofile(None)
-
-
-def search_for(secrets: dict[bytes, str]) -> Search:
-    return Search(
-        {
-            f"{name} {at}": list(bytes_needles(name, raw))
-            for at, (raw, name) in enumerate(secrets.items())
-            if len(raw) >= 16
-        }
-    )
 
 
 async def test_no_secret_on_disk_or_in_a_log(tmp_path: Path) -> None:
@@ -129,7 +69,7 @@ async def test_secrets_do_not_print() -> None:
     raw = bytes(range(32))
     search = Search({"secret": list(bytes_needles("secret", raw))})
     checked = 0
-    for kind in _kinds():
+    for kind in secret_kinds():
         with contextlib.suppress(Exception):
             made = kind(raw)
             for shown in (repr(made), str(made), f"{made}", f"{made!r:>80}"):

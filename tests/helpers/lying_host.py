@@ -113,16 +113,19 @@ class LyingHost:
         directory: Path,
         *,
         registration: Registration = Registration.OPEN,
+        also_origins: tuple[str, ...] = (),
         trusted_proxies: tuple[str, ...] = (),
         connection_limits: ConnectionLimits | None = None,
         **limits: RateLimits,
     ) -> None:
         """Make a host that keeps its database in `directory`; `start` runs it.
 
-        `limits` are those of `ServiceSettings`; there are no others.
+        `also_origins` are addresses that lead here, through a proxy say. `limits`
+        are those of `ServiceSettings`; there are no others.
         """
         self.directory = directory
         self.registration = registration
+        self.also_origins = also_origins
         self.trusted_proxies = trusted_proxies
         self.connection_limits = connection_limits
         self.limits: dict[str, Any] = dict(limits)
@@ -178,6 +181,7 @@ class LyingHost:
                     database,
                     replace(
                         loose_settings(self.url),
+                        origins=(self.url, *self.also_origins),
                         registration=self.registration,
                         **self.limits,
                     ),
