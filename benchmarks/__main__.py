@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gateway, vault
+from benchmarks import gateway, host, vault
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, run, extra in (
         ("gateway", gateway.main, ["--side-by-side"]),
         ("vault", vault.main, []),
+        ("host", host.main, []),
     ):
         options = ["--quick"] * given.quick
         if given.json is not None:

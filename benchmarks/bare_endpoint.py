@@ -108,7 +108,7 @@ async def serve_bare(database: Path) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    await _until_stopped(runner.addresses[0][1])
+    await until_stopped(runner.addresses[0][1])
     await runner.cleanup()
     writer.close()
 
@@ -130,10 +130,10 @@ async def serve_echo() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(_Echo, "127.0.0.1", 0)
     async with server:
-        await _until_stopped(server.sockets[0].getsockname()[1])
+        await until_stopped(server.sockets[0].getsockname()[1])
 
 
-async def _until_stopped(port: int) -> None:
+async def until_stopped(port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

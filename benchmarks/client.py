@@ -1,8 +1,9 @@
 """A lean HTTP client, so that it is the server that is measured.
 
-One thread drives all connections with epoll. Each request has a connection of
-its own, as each request of ActivityWatch's client has. `benchmarks.gateway` also
-measures this client against a server that does nothing, which gives its limit.
+One thread drives all connections with epoll. `run_load` gives each request a
+connection of its own, as each request of ActivityWatch's client has; `run_kept`
+keeps one for each client, as clients of a host do. The benchmarks also measure this
+client against a server that does nothing, which gives its limit.
 """
 
 import contextlib
@@ -45,24 +46,34 @@ class Load:
         return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def get(address: Address, path: str) -> bytes:
-    """Return a GET request for `path`."""
-    return b"GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n\r\n" % (
+def get(address: Address, path: str, *, headers: str = "") -> bytes:
+    """Return a GET request for `path`; each line of `headers` ends in CR LF."""
+    return b"GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n%s\r\n" % (
         path.encode("ascii"),
         address[0].encode("ascii"),
         address[1],
+        headers.encode("ascii"),
     )
 
 
-def post(address: Address, path: str, body: bytes) -> bytes:
-    """Return a POST request of a JSON body."""
+def post(
+    address: Address,
+    path: str,
+    body: bytes,
+    *,
+    media_type: str = "application/json",
+    headers: str = "",
+) -> bytes:
+    """Return a POST request; each line of `headers` ends in CR LF."""
     return (
-        b"POST %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        b"POST %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: */*\r\n%s"
+        b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
         % (
             path.encode("ascii"),
             address[0].encode("ascii"),
             address[1],
+            headers.encode("ascii"),
+            media_type.encode("ascii"),
             len(body),
             body,
         )
@@ -215,6 +226,84 @@ class _Connections:
         for exchange, _ in self._open.values():
             exchange.socket.close()
         self._epoll.close()
+
+
+def run_kept(
+    address: Address, clients: Sequence[Sequence[bytes]], *, status: int = 200
+) -> Load:
+    """Let each client send its requests over one connection, one after the other.
+
+    All connections are open before the first request is sent. Ends when every
+    request has been answered. Raises `AnswerError` for any other status, and for an
+    answer without a length.
+    """
+    with contextlib.ExitStack() as stack:
+        kept = {}
+        epoll = stack.enter_context(contextlib.closing(select.epoll()))
+        for requests in clients:
+            connection = stack.enter_context(
+                socket.create_connection(address, TIMEOUT_SECONDS)
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            epoll.register(connection.fileno(), select.EPOLLIN)
+            kept[connection.fileno()] = _Kept(connection, requests, status)
+        stack.enter_context(_NoCollection())
+        began = time.perf_counter()
+        left = sum(one.send() for one in kept.values())
+        while left:
+            ready = epoll.poll(TIMEOUT_SECONDS)
+            if not ready:
+                raise AnswerError(f"no answer within {TIMEOUT_SECONDS} s")
+            for number, _ in ready:
+                if kept[number].receive() and not kept[number].send():
+                    left -= 1
+        seconds = time.perf_counter() - began
+    return Load(seconds, [value for one in kept.values() for value in one.latencies])
+
+
+class _Kept:
+    """One client and its connection."""
+
+    __slots__ = ("_began", "_held", "_requests", "_socket", "_start", "latencies")
+
+    def __init__(
+        self, connection: socket.socket, requests: Sequence[bytes], status: int
+    ) -> None:
+        self._socket = connection
+        self._requests = iter(requests)
+        self._start = b"HTTP/1.1 %d " % status
+        self._held = b""
+        self._began = 0.0
+        self.latencies: list[float] = []
+
+    def send(self) -> bool:
+        """Send the next request; say whether there was one."""
+        request = next(self._requests, None)
+        if request is None:
+            return False
+        self._held = b""
+        self._began = time.perf_counter()
+        self._socket.sendall(request)
+        return True
+
+    def receive(self) -> bool:
+        """Take what has come; say whether the answer is whole."""
+        data = self._socket.recv(RECEIVE_BYTES)
+        if not data:
+            raise AnswerError(f"the connection ended after {self._held[:400]!r}")
+        self._held += data
+        end = self._held.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        head = self._held[:end].lower()
+        at = head.find(b"\r\ncontent-length:")
+        if at < 0 or not self._held.startswith(self._start):
+            raise AnswerError(repr(self._held[:400]))
+        length = int(head[at + 17 :].partition(b"\r\n")[0])
+        if len(self._held) < end + 4 + length:
+            return False
+        self.latencies.append(time.perf_counter() - self._began)
+        return True
 
 
 def main() -> None:

@@ -88,6 +88,17 @@ def process_memory(pid: int) -> Memory | None:
     return Memory(now=megabytes("VmRSS"), peak=megabytes("VmHWM"))
 
 
+def process_seconds(pid: int) -> float:
+    """Return what a process has had of the processors; 0 where /proc does not tell."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return 0.0
+    # The name, in parentheses, may hold anything; user and system time follow it.
+    fields = line.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def end(process: subprocess.Popen[Any]) -> None:
     """End a process, by force if it does not go."""
     process.send_signal(signal.SIGTERM)
@@ -229,6 +240,53 @@ def activitywatch_database(home: Path) -> Path:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     return path
+
+
+# -- a host ------------------------------------------------------------------
+
+
+def host_database(home: Path) -> Path:
+    """Return where a host in `home` has its database; make the directory first."""
+    directory = home / "host"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / "host.db"
+
+
+def start_host(home: Path) -> StartedServer:
+    """Start `aw-server host` over the database in `home`, which may be there.
+
+    This machine counts as its proxy, so that no limit of one address applies.
+    """
+    return _start_and_read_url(
+        "ours",
+        [
+            *(str(BIN / "aw-server"), "host", "--listen", "127.0.0.1:0"),
+            *("--data-dir", str(host_database(home).parent)),
+            *("--trusted-proxy", "127.0.0.1", "--log-level", "warning"),
+        ],
+        home,
+    )
+
+
+def start_host_without_storage(home: Path) -> StartedServer:
+    """Start the same over that database, but let it keep nothing."""
+    return _start_and_read_url(
+        "no storage",
+        [
+            *(sys.executable, "-m", "benchmarks.host_limits"),
+            *("--no-storage", str(host_database(home).parent)),
+        ],
+        home,
+    )
+
+
+def start_aiohttp_echo(home: Path) -> StartedServer:
+    """Start the server that answers what it is sent."""
+    return _start_and_read_url(
+        "aiohttp echo",
+        [sys.executable, "-m", "benchmarks.host_limits", "--echo"],
+        home,
+    )
 
 
 # -- limits ------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gateway, vault
-from benchmarks.client import AnswerError, fetch, get, run_load
+from benchmarks import gateway, host, vault
+from benchmarks.client import AnswerError, fetch, get, run_kept, run_load
 from benchmarks.report import Report, publish
 from benchmarks.servers import activitywatch_python
 from benchmarks.workload import EVENTS_PER_DAY, heartbeats, json_events, make_events
@@ -23,6 +23,19 @@ TINY = gateway.Sizes(
     batch_requests=((1, 3), (100, 2)),
     read_rounds=1,
     export_rounds=1,
+)
+
+
+TINY_HOST = host.Sizes(
+    body_bytes=(256,),
+    connections=(2,),
+    requests=32,
+    rounds=1,
+    accounts=(3, 5),
+    active=2,
+    growth_rounds=1,
+    prelogins=4,
+    polls=9,
 )
 
 
@@ -82,6 +95,42 @@ def test_the_client_counts_no_answer_that_is_wrong(answer: bytes) -> None:
         run_load(address, [[get(address, "/")]])
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\n\r\nabc",
+    ],
+    ids=["another status", "cut short", "no length"],
+)
+def test_a_connection_that_is_kept_counts_no_wrong_answer(answer: bytes) -> None:
+    """As for connections of one request each."""
+    with answering(answer) as address, pytest.raises(AnswerError):
+        run_kept(address, [[get(address, "/")]])
+
+
+def test_a_connection_that_is_kept_carries_every_request() -> None:
+    """One after the other; each answer has its time."""
+    answer = b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabc"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for _ in range(3):
+                    assert connection.recv(65536).endswith(b"\r\n\r\n")
+                    connection.sendall(answer[:30])
+                    connection.sendall(answer[30:])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = ("127.0.0.1", listener.getsockname()[1])
+        load = run_kept(address, [[get(address, "/")] * 3], status=201)
+        thread.join()
+    assert len(load.latencies) == 3
+
+
 def test_a_report_compares_round_by_round(tmp_path: Path) -> None:
     """Above 1 is in our favour, whether more or less of the unit is better."""
     report = Report("Title")
@@ -119,3 +168,15 @@ def test_a_vault_is_measured() -> None:
     assert {"Argon2id alone", "awvault verify, through the server"} <= {
         row.name for row in report.rows
     }
+
+
+def test_a_host_is_measured() -> None:
+    """Beside its limits, by the number of its accounts, and when nobody asks."""
+    report, growth = host.measure(TINY_HOST)
+    rows = {row.name: row.values for row in report.rows}
+    appends = rows["append 256 B, 2 connections"]
+    assert set(appends) == {*host.STARTERS, host.RAW}
+    assert all(value > 0 for values in appends.values() for value in values)
+    assert rows["memory of an idle host"][host.OURS][0] > 10
+    grown = {row.name: row.values for row in growth.rows}
+    assert set(grown["prelogin, 32 connections"]) == {"3 accounts", "5 accounts"}
