@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
@@ -209,6 +210,18 @@ async def make_invite(settings: HostSettings) -> str:
     """Return a new invitation. Works beside a running host."""
     async with _administered(settings) as (service, _):
         return await service.administration.invite()
+
+
+async def make_backup(settings: HostSettings, target: Path) -> None:
+    """Write a copy of a host's database to a new file. Works beside a running host."""
+    async with _administered(settings) as (_, database):
+        try:
+            await database.copy_to(target)
+        except FileExistsError:
+            raise StartError(
+                f'there is a file "{target}" already',
+                hint="name a new one: a backup replaces none",
+            ) from None
 
 
 async def list_accounts(settings: HostSettings) -> list[dict[str, str | int | None]]:

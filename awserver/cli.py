@@ -269,6 +269,20 @@ def invite_command(as_json: bool, **given: Any) -> int:
     return 0
 
 
+@admin_group.command(
+    "backup", epilog="Example: aw-server admin backup /backup/host-2026-11-24.db"
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_host_options
+def backup_command(file: Path, **given: Any) -> int:
+    """Write a copy of the host's database to FILE, which must not exist."""
+    from awserver.app import make_backup
+
+    with _of_host():
+        asyncio.run(make_backup(_host_settings(given), file))
+    return 0
+
+
 @admin_group.group("accounts")
 def accounts_group() -> None:
     """Look at the accounts of a host."""

@@ -360,6 +360,35 @@ class Database:
                 return
         reader.close(True)  # noqa: FBT003
 
+    # -- copies --------------------------------------------------------------
+
+    async def copy_to(self, target: Path) -> None:
+        """Write the database as it is now to a new file, for its owner alone.
+
+        Whoever writes meanwhile goes on. The copy is on disk when this returns;
+        where it fails, no file is left. Raises `FileExistsError`, `StorageError`.
+        """
+        await asyncio.to_thread(self._copy_to, target)
+
+    def _copy_to(self, target: Path) -> None:
+        try:
+            _create(target)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise typed_error(error, target) from error
+        try:
+            connection = self._connect()
+            try:
+                connection.execute("VACUUM INTO ?", (str(target),))
+            finally:
+                connection.close()
+            _sync_file(target)
+            _sync_directory(target.parent)
+        except (apsw.Error, OSError) as error:
+            target.unlink(missing_ok=True)
+            raise typed_error(error, target) from error
+
     # -- checkpoints, and the end --------------------------------------------
 
     async def checkpoint(self) -> None:
@@ -447,6 +476,15 @@ def _flush(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    """Make what was written to a file durable. No connection has it open."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -189,6 +189,50 @@ async def test_accounts_are_listed_beside_a_running_host(process: HostProcess) -
     assert table[1].split()[:4] == [alice.account_id.hex(), "alice", "2", "1"]
 
 
+async def test_a_backup_of_a_running_host_is_a_host(
+    process: HostProcess, tmp_path: Path
+) -> None:
+    """What `admin backup` wrote serves the same accounts, and is its owner's alone."""
+    alice = Member()
+    records = alice.records(b"one", b"two")
+    copy = tmp_path / "backup.db"
+    async with visitor(process.url) as at:
+        session = await alice.register(at)
+        await session.append(alice.client_id(), records[:1])
+        done = await asyncio.to_thread(process.run, "admin", "backup", str(copy))
+        await session.append(alice.client_id(), records[1:])
+    again = process.run("admin", "backup", str(copy))
+
+    assert done.returncode == 0, done
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert again.returncode == 1
+    assert b"already" in again.stderr
+    with host_process(tmp_path / "other", start=False) as other:
+        other.data_dir.mkdir()
+        copy.rename(other.data_dir / "host.db")
+        await asyncio.to_thread(other.start)
+        async with visitor(other.url) as at:
+            session = replace(at, token=session.token)
+            assert await session.read(alice.client_id()) == records[:1]
+            # Its client puts back what is missing, as it was signed.
+            assert (await session.append(alice.client_id(), records)).status == 201
+
+
+def test_a_backup_that_fails_leaves_no_file(
+    process: HostProcess, tmp_path: Path
+) -> None:
+    """Where there is no directory, or no host, it says so and writes nothing."""
+    missing = tmp_path / "none" / "backup.db"
+    with host_process(tmp_path / "other", start=False) as nobody:
+        no_host = nobody.run("admin", "backup", str(tmp_path / "backup.db"))
+    done = process.run("admin", "backup", str(missing))
+
+    assert (done.returncode, no_host.returncode) == (1, 1)
+    assert b"Traceback" not in done.stderr
+    assert not missing.parent.exists()
+    assert not (tmp_path / "backup.db").exists()
+
+
 def test_there_is_nothing_to_look_after_where_no_host_is(tmp_path: Path) -> None:
     """`admin` makes no host where there is none."""
     with host_process(tmp_path, start=False) as process:
