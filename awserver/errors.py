@@ -123,6 +123,11 @@ class MalformedRecordError(ServerError):
     code = "malformed-record"
     status = 400
 
+    def __init__(self, message: str, *, suite: int | None = None) -> None:
+        """Say why not; `suite`: they may be one of another suite, which is unknown."""
+        super().__init__(message)
+        self.suite = suite
+
 
 class LimitExceededError(ServerError):
     """There is more of something than the host takes."""

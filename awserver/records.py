@@ -99,7 +99,7 @@ class Header:
             raise MalformedRecordError("the bytes do not begin as a record does")
         if suite != SUITE:
             raise MalformedRecordError(
-                f"record suite is {suite}, this program knows {SUITE}"
+                f"record suite is {suite}, this program knows {SUITE}", suite=suite
             )
         if seq > SEQ_MAX:
             raise MalformedRecordError(f"seq {seq} is above {SEQ_MAX}")

@@ -19,6 +19,7 @@ Hierarchy:
     + WeakPassphraseError: a host could guess the passphrase
   - NotFoundError
     + BucketNotFoundError
+    + NoRemoteError: the vault has no host
   - VaultLockedError: another process holds the data directory
   - VaultClosedError: the vault was closed
   - PayloadError: sealed well, but wrong inside: a faulty client wrote it
@@ -175,6 +176,15 @@ class BucketNotFoundError(NotFoundError):
         """Name the bucket, in the words that ActivityWatch uses."""
         super().__init__(f"There's no bucket named {bucket_id}")
         self.bucket_id = bucket_id
+
+
+class NoRemoteError(NotFoundError):
+    """The vault has no host."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("this vault has no remote host")
+        self.hint = "`awvault register URL` or `awvault login URL` gives it one"
 
 
 class VaultLockedError(Error):

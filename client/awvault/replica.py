@@ -139,6 +139,12 @@ class Replica:
         """The chain of account documents that is believed."""
         return self._keys.account
 
+    def label(self, client_id: ClientId) -> str:
+        """Return what the owner calls a client; empty: there is no such client."""
+        entry = self.account.clients.get(client_id)
+        labels = self._durable.current.labels
+        return "" if entry is None else labels.get(entry.number, "")
+
     def heads(self) -> dict[ClientId, Head]:
         """Return the newest verified record of each log that has any."""
         return {

@@ -12,13 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Final, NoReturn, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex, TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
-from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
 from awserver.errors import InvalidRequestError
 from awserver.origins import origin_of
@@ -31,6 +28,10 @@ from awvault.errors import (
     MalformedAnswerError,
     TransportError,
 )
+
+# Dear to load, and most commands never talk to a host: imported where it is used.
+if TYPE_CHECKING:
+    import aiohttp
 
 PROBLEM_BYTES_MAX: Final = 16 * 1024
 """Of an answer that says no."""
@@ -122,7 +123,7 @@ class Answer:
     """A host's answer, its head read and its body not yet."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, origin: str, limits: Limits
+        self, response: "aiohttp.ClientResponse", origin: str, limits: Limits
     ) -> None:
         """Read the body of `response` within `limits`."""
         self._response = response
@@ -223,6 +224,8 @@ class Channel:
         Raises `HostRefusedError` if it says no, and `TransportError` or one of
         its kinds for all else.
         """
+        from yarl import URL
+
         headers = {"Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = body_type
@@ -290,7 +293,9 @@ class Channel:
             expected_version=problem.expected_version,
         )
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             trust = True if self._trust is None else self._trust
             self._session = aiohttp.ClientSession(
@@ -308,6 +313,9 @@ class Channel:
 @contextlib.contextmanager
 def _failures(origin: str) -> Iterator[None]:
     """Turn what the network does into errors of this package."""
+    import aiohttp
+    from aiohttp.http_exceptions import HttpProcessingError
+
     try:
         yield
     except (
@@ -363,6 +371,8 @@ def _seconds(retry_after: str) -> float | None:
 
 def _reason(error: Exception) -> str:
     """Return what went wrong, in the words of the system, cut and printable."""
+    import aiohttp
+
     cause: BaseException = error
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error

@@ -8,7 +8,7 @@ are: `awvault.replica` verifies them.
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Self, TypeVar
@@ -52,7 +52,11 @@ from awserver.wire import (
 )
 from awvault.crypto.hedge import Random
 from awvault.crypto.keys import ClientKey, LoginKey
-from awvault.errors import MalformedAnswerError, MalformedError
+from awvault.errors import (
+    MalformedAnswerError,
+    MalformedError,
+    UnsupportedSuiteError,
+)
 from awvault.protocol.proving import (
     Challenge,
     RegisterKeys,
@@ -347,11 +351,12 @@ class HostClient:
         after: int,
         bytes_max: int = READ_BYTES_MAX,
         bodies: bool = True,
-    ) -> AsyncIterator[SealedRecord]:
+    ) -> AsyncGenerator[SealedRecord, None]:
         """Yield a page of records with a seq above `after`, as they come.
 
-        -1 begins at the first. The network waits while whoever takes them works.
-        Raises `MalformedError` for what is no record.
+        -1 begins at the first. The network waits while whoever takes them works; who
+        stops before the end closes the generator. Raises `MalformedError` for what
+        is no record, and `UnsupportedSuiteError` for one of a newer program.
         """
         path = (
             f"{API_PATH}/logs/{client_id.hex()}?after={after}&max_bytes={bytes_max}"
@@ -369,9 +374,10 @@ class HostClient:
                         yield record
                 reader.end()
             except MalformedRecordError as error:
-                raise MalformedError(
-                    f"log of client {client_id.hex()[:8]}: {error}"
-                ) from None
+                what = f"log of client {client_id.hex()[:8]}: {error}"
+                if error.suite is not None:
+                    raise UnsupportedSuiteError(f"{what}: update it") from None
+                raise MalformedError(what) from None
 
     async def changes(
         self, *, entries: int, version: int, wait_seconds: int

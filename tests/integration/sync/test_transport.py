@@ -23,6 +23,7 @@ from awvault.errors import (
     MalformedAnswerError,
     MalformedError,
     TransportError,
+    UnsupportedSuiteError,
 )
 from awvault.sync.channel import Limits, SessionToken, host_origin
 from awvault.sync.transport import HostClient, Prover
@@ -237,6 +238,16 @@ async def test_records_that_break_off_are_no_end() -> None:
     assert type(error) is MalformedError
     assert "inside a frame" in str(error)
     assert got == records[:1]
+
+
+async def test_records_of_a_newer_program_are_told_apart() -> None:
+    """Another suite is no lie of the host: this program is to be updated."""
+    frame = bytearray(encode_frame(chain(1)[0]))
+    frame[5] = 2
+    newer = answer(bytes(frame), content_type=BINARY)
+    async with hostile(newer) as server, client(server) as host:
+        with pytest.raises(UnsupportedSuiteError, match="suite is 2"):
+            await read_log(host)
 
 
 async def test_two_heads_of_one_log_are_refused() -> None:
