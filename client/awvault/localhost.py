@@ -214,12 +214,18 @@ class _Localhost:
             return
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(vault.close)
-            control.service = VaultService(
-                vault, self._settings, self._found, server_url=self._url
+            service = control.service = VaultService(
+                vault,
+                self._settings,
+                self._found,
+                composition=self._composition,
+                server_url=self._url,
             )
+            opened.push_async_callback(service.close)
             if not self._is_ready:
                 await control.start()
             holder.set(vault)
+            service.start_sync()
             self._tell_once()
             await self._wake.wait()
             loan = self._loan

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.columns.table import PAIR, EventTable
@@ -22,6 +24,7 @@ from awvault.passphrases import (
     find_passphrase,
 )
 from awvault.processes import DataDirectory, NoVaultError
+from awvault.remote import RemoteNotes
 from awvault.service import (
     AddRequest,
     AddResult,
@@ -30,13 +33,19 @@ from awvault.service import (
     ExportRequest,
     ImportResult,
     OnProgress,
+    RepairResult,
     ServerStatus,
     Status,
     StoreService,
+    SyncResult,
+    VerifyRequest,
     VerifyResult,
 )
 from awvault.settings import Settings, prepare_data_dir
 from awvault.store_service import DatabaseService
+from awvault.sync.running import SyncRunner
+from awvault.sync.schedule import Schedule
+from awvault.sync_service import SyncService
 from awvault.terminals import find_terminal
 from awvault.transfer.exporting import export_lines, rows_of
 from awvault.transfer.importing import Importer
@@ -60,11 +69,20 @@ class VaultService(DatabaseService):
         settings: Settings,
         found: FoundPassphrase,
         *,
+        composition: Composition = PRODUCT,
         server_url: str | None = None,
     ) -> None:
         """Answer for `vault`; `server_url`: where this process is aw-server."""
         super().__init__(vault.database)
         self._vault = vault
+        notes = RemoteNotes(vault.database, vault.keys, random=composition.random)
+        schedule = Schedule(settings.sync_schedule)
+        self._runner = SyncRunner(
+            vault, notes, schedule=schedule, clock=composition.clock
+        )
+        self._sync = SyncService(
+            vault, notes, self._runner, schedule=schedule, clock=composition.clock
+        )
         self._data_dir = settings.data_dir
         self._passphrase_source = found.source
         self._passphrase_path = found.path
@@ -74,6 +92,22 @@ class VaultService(DatabaseService):
             self._server = ServerStatus(
                 pid=os.getpid(), started=timestamp(started), url=server_url
             )
+
+    def start_sync(self) -> None:
+        """Meet the host by the schedule from now on, where there is one."""
+        self._runner.start()
+
+    async def close(self) -> None:
+        """End what is under way with the host. The vault stays open."""
+        await self._runner.close()
+
+    async def sync(self, on_progress: OnProgress) -> SyncResult:
+        """See `Service.sync`."""
+        return await self._sync.sync(on_progress)
+
+    async def repair(self, on_progress: OnProgress) -> RepairResult:
+        """See `Service.repair`."""
+        return await self._sync.repair(on_progress)
 
     async def status(self) -> Status:
         """See `Service.status`."""
@@ -97,6 +131,8 @@ class VaultService(DatabaseService):
             journal_events=facts.journal_events,
             stored_bytes=usage.stored_bytes,
             problems=_problems(facts),
+            clients=self._sync.clients(),
+            remote=self._sync.status(),
             passphrase_source=source.value,
             machine_holds_passphrase=source in {Source.FILE, Source.GENERATED_FILE},
             passphrase_file=None if path is None else str(path),
@@ -176,11 +212,16 @@ class VaultService(DatabaseService):
         """See `Service.import_lines`."""
         return await Importer(self._vault, on_progress).run(lines)
 
-    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+    async def verify(
+        self, request: VerifyRequest, on_progress: OnProgress
+    ) -> VerifyResult:
         """See `Service.verify`."""
         await self._vault.settle()
-        return await verify(
+        here = await verify(
             self._vault.database, self._vault.store, self._vault.keys, on_progress
+        )
+        return msgspec.structs.replace(
+            here, host=await self._sync.verify_host(request, on_progress)
         )
 
 
@@ -281,10 +322,12 @@ async def open_service(
     vault = await open_found(
         settings, directory, found, terminal=terminal, composition=composition
     )
-    try:
-        yield VaultService(vault, settings, found)
-    finally:
-        await vault.close()
+    async with vault:
+        service = VaultService(vault, settings, found, composition=composition)
+        try:
+            yield service
+        finally:
+            await service.close()
 
 
 @contextlib.asynccontextmanager

@@ -73,6 +73,72 @@ class ServerStatus(Message, frozen=True):
     url: str
 
 
+class AlarmInfo(Message, frozen=True):
+    """Something that the host was caught at, and has not made good yet."""
+
+    # docs/operations/incidents.md has a paragraph for each.
+    name: str
+    # Whose log it is about. None: the account.
+    client_id: str | None
+    client_label: str | None
+    sentence: str
+    # What to do about it.
+    repair: str
+    since: str
+    # True: it is about what the host stores or shows.
+    integrity: bool
+
+
+class IncidentInfo(Message, frozen=True):
+    """That an alarm began, or ended."""
+
+    at: str
+    name: str
+    client_id: str | None
+    client_label: str | None
+    sentence: str
+
+
+class ClientStatus(Message, frozen=True):
+    """One client of the account, as far as it was verified here."""
+
+    client_id: str
+    number: int
+    label: str
+    # True: the one that answers.
+    own: bool
+    revoked: bool
+    records: int
+    head_seq: int | None
+    head_hash: str | None
+    # When records of it last came here. None: never, or its own.
+    last_seen: str | None
+    # True: nothing came for three slots. Off, or withheld.
+    silent: bool
+
+
+class RemoteStatus(Message, frozen=True):
+    """The exchange with the host of this vault."""
+
+    url: str
+    username: str
+    # "live", "steady" or "daily".
+    schedule: str
+    # "new", "synced", "unreachable", "failed", "attention" or "alarm".
+    state: str
+    # When a round last came to its end. None: never.
+    last_sync: str | None
+    # None: at once, or only by `awvault sync`.
+    next_upload: str | None
+    # Records that are sealed here and not acknowledged there.
+    pending_records: int
+    # Why the last round did not come to its end. None: it did.
+    failure: str | None
+    alarms: list[AlarmInfo]
+    # The last ones, oldest first.
+    incidents: list[IncidentInfo]
+
+
 class Status(Message, frozen=True):
     """What is here and in what state."""
 
@@ -91,6 +157,9 @@ class Status(Message, frozen=True):
     stored_bytes: int
     # What is damaged, in words. Empty: nothing that a start looks at.
     problems: list[str]
+    clients: list[ClientStatus]
+    # None: this vault has no host.
+    remote: RemoteStatus | None
     # Where the passphrase of this run came from.
     passphrase_source: str
     # True: a file on this machine opens the vault, so the sealing protects copies
@@ -98,6 +167,28 @@ class Status(Message, frozen=True):
     machine_holds_passphrase: bool
     passphrase_file: str | None
     server: ServerStatus | None
+
+
+class SyncResult(Message, frozen=True):
+    """What a round with the host did."""
+
+    pulled_records: int
+    pulled_events: int
+    # Of them those that a faulty client sealed, and nobody can read.
+    unreadable_records: int
+    pushed_records: int
+    alarms: list[AlarmInfo]
+
+
+class RepairResult(Message, frozen=True):
+    """What was put back on the host."""
+
+    documents: int
+    records: int
+    logs: int
+    # Where the host holds something else, which was left as it is.
+    conflicts: list[str]
+    alarms: list[AlarmInfo]
 
 
 class BucketInfo(Message, frozen=True):
@@ -173,6 +264,28 @@ class Finding(Message, frozen=True):
     problem: str
 
 
+class VerifyRequest(Message, frozen=True):
+    """How much to check."""
+
+    # The host too, if there is one.
+    host: bool = True
+    # On the host the bodies too, which is ten times as many bytes.
+    full: bool = False
+
+
+class HostVerified(Message, frozen=True):
+    """How much was checked on the host, and what was wrong."""
+
+    url: str
+    documents: int
+    records: int
+    # 0, but where all bodies were asked for.
+    bodies: int
+    findings: list[Finding]
+    # Why the host could not be checked. None: it was.
+    unreachable: str | None
+
+
 class VerifyResult(Message, frozen=True):
     """How much was checked, and what was wrong."""
 
@@ -185,6 +298,8 @@ class VerifyResult(Message, frozen=True):
     journal_events: int
     index_rows: int
     findings: list[Finding]
+    # None: there is no host, or it was not asked for.
+    host: HostVerified | None = None
 
 
 class ClientUsage(Message, frozen=True):
@@ -316,8 +431,16 @@ class Service(StoreService, Protocol):
     ) -> ImportResult:
         """Add what an export holds and is not here. Twice adds nothing more."""
 
-    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+    async def verify(
+        self, request: VerifyRequest, on_progress: OnProgress
+    ) -> VerifyResult:
         """Open everything there is, and say what was wrong."""
+
+    async def sync(self, on_progress: OnProgress) -> SyncResult:
+        """Seal what is closed, and exchange records with the host, now."""
+
+    async def repair(self, on_progress: OnProgress) -> RepairResult:
+        """Put back on the host what it lacks and this vault has."""
 
 
 class Failure(Message, frozen=True):

@@ -9,7 +9,7 @@ docs/reference/cli.md lists every setting.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,11 +24,19 @@ CONFIG_BYTES_MAX: Final = 64 * 1024
 PORT_DEFAULT: Final = 5600
 PORT_TESTING_DEFAULT: Final = 5666
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+SYNC_SCHEDULES: Final = ("live", "steady", "daily")
 ENVIRONMENT_PREFIX: Final = "AWVAULT_"
 
 # What config.toml may hold, and the variables that say the same. `config_dir`
 # says where the file is, so only the environment can set it.
-FILE_KEYS: Final = ("data_dir", "passphrase_file", "host", "port", "log_level")
+FILE_KEYS: Final = (
+    "data_dir",
+    "passphrase_file",
+    "host",
+    "port",
+    "log_level",
+    "sync_schedule",
+)
 ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
 # The file describes the real vault. A testing server must not open that vault or
 # take its port because of it, so these two keys do not count under `--testing`.
@@ -70,6 +78,8 @@ class Settings:
     port: int
     testing: bool
     log_level: str
+    # When a vault with a remote host meets it: docs/protocol/sync.md, "When".
+    sync_schedule: str
 
 
 def read_settings(
@@ -111,7 +121,9 @@ def read_settings(
         host=host or "127.0.0.1",
         port=port,
         testing=given.testing,
-        log_level=_log_level(*chosen("log_level", given.log_level)) or "info",
+        log_level=_one_of(LOG_LEVELS, *chosen("log_level", given.log_level)) or "info",
+        sync_schedule=_one_of(SYNC_SCHEDULES, *chosen("sync_schedule", None))
+        or "steady",
     )
 
 
@@ -253,11 +265,11 @@ def _port(value: object, origin: str) -> int | None:
     return number
 
 
-def _log_level(value: object, origin: str) -> str | None:
+def _one_of(known: Sequence[str], value: object, origin: str) -> str | None:
     if value is None:
         return None
-    if value not in LOG_LEVELS:
+    if value not in known:
         raise SettingsError(
-            f"{origin} must be one of {', '.join(LOG_LEVELS)}, got {value!r}"
+            f"{origin} must be one of {', '.join(known)}, got {value!r}"
         )
     return str(value)

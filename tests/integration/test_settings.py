@@ -45,6 +45,8 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
         pytest.param('host = "0.0.0.0"', {}, "loopback", id="all-addresses"),
         pytest.param('host = "example.org"', {}, "loopback", id="name"),
         pytest.param('log_level = "all"', {}, "log_level", id="level"),
+        pytest.param('sync_schedule = "now"', {}, "live, steady, daily", id="schedule"),
+        pytest.param("sync_schedule = 1", {}, "sync_schedule", id="odd-schedule"),
         pytest.param("data_dir = 5", {}, "data_dir", id="path"),
         pytest.param("", {"AWVAULT_PORT": "1e3"}, "AWVAULT_PORT", id="odd-port"),
         pytest.param("", {"AWVAULT_PORT": "9" * 5000}, "0 to 65535", id="huge-port"),

@@ -8,23 +8,38 @@ from awvault.cli import options
 from awvault.cli.context import exit_with, run_with_store, run_with_vault, settings_of
 
 if TYPE_CHECKING:
-    from awvault.service import HostView, Service, VerifyResult
+    from awvault.service import (
+        HostVerified,
+        HostView,
+        Service,
+        VerifyRequest,
+        VerifyResult,
+    )
 
 
 @click.command("verify", epilog="Example: awvault verify")
+@click.option("--full", is_flag=True, help="On the host, check bodies too.")
+@click.option("--no-host", is_flag=True, help="Check only what is stored here.")
 @options.vault_options
 @options.json_option
 @click.pass_context
-def verify_command(ctx: click.Context, as_json: bool) -> None:
+def verify_command(
+    ctx: click.Context, full: bool, no_host: bool, as_json: bool
+) -> None:
     """Open everything that is stored, and say what was checked.
 
     Every account document, every record with its signature and its place in the
-    chain, every journal row, every index row. Exit status 4: something is wrong.
+    chain, every journal row, every index row. Where there is a host, all documents
+    and records there too, and with --full their bodies. Exit status 4: something is
+    wrong; 3: the host could not be checked.
     """
     from awvault.cli.output import print_fields, print_json, printable
-    from awvault.service import EXIT_INTEGRITY
+    from awvault.service import EXIT_INTEGRITY, EXIT_UNREACHABLE, VerifyRequest
 
-    result = run_with_vault(ctx, _verify)
+    request = VerifyRequest(host=not no_host, full=full)
+    result = run_with_vault(ctx, lambda service: _verify(service, request))
+    host = result.host
+    findings = [*result.findings, *(() if host is None else host.findings)]
     if as_json:
         print_json(result)
     else:
@@ -38,20 +53,37 @@ def verify_command(ctx: click.Context, as_json: bool) -> None:
                 ("journal rows opened", result.journal_rows),
                 ("events in the journal", result.journal_events),
                 ("index rows", result.index_rows),
-                ("found wrong", len(result.findings)),
+                *_host_fields(host),
+                ("found wrong", len(findings)),
             ]
         )
-        for finding in result.findings:
+        for finding in findings:
             print(f"{printable(finding.where)}: {printable(finding.problem)}")
-    if result.findings:
+    if findings:
         exit_with(ctx, EXIT_INTEGRITY)
+    if host is not None and host.unreachable is not None:
+        exit_with(ctx, EXIT_UNREACHABLE)
 
 
-async def _verify(service: "Service") -> "VerifyResult":
+def _host_fields(host: "HostVerified | None") -> list[tuple[str, object]]:
+    from awvault.cli.output import printable
+
+    if host is None:
+        return []
+    if host.unreachable is not None:
+        return [("host", f"not checked: {printable(host.unreachable)}")]
+    return [
+        ("documents on the host", host.documents),
+        ("records on the host", host.records),
+        ("bodies of them", host.bodies),
+    ]
+
+
+async def _verify(service: "Service", request: "VerifyRequest") -> "VerifyResult":
     from awvault.cli.output import progress_shown
 
     with progress_shown("verify") as show:
-        return await service.verify(show)
+        return await service.verify(request, show)
 
 
 @click.command("host-view", epilog="Example: awvault host-view --json")

@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "export": ("transfer", "Write buckets and events as JSON lines."),
     "import": ("transfer", "Read what export wrote."),
     "verify": ("checking", "Open everything that is stored, and say what was checked."),
+    "sync": ("syncing", "Exchange records with the host, now."),
+    "repair": ("syncing", "Put back on the host what it lost."),
     "host-view": ("checking", "Show what a host of this store would know."),
     "doctor": ("checking", "Look for what is wrong, and say what to do."),
 }

@@ -1,9 +1,15 @@
 """`awvault status` and `awvault usage`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from awvault.cli import options
 from awvault.cli.context import run_with_store, run_with_vault
+from awvault.cli.syncing import print_alarms
+
+if TYPE_CHECKING:
+    from awvault.service import ClientStatus, RemoteStatus, Status
 
 
 @click.command("status", epilog="Example: awvault status --json")
@@ -46,8 +52,12 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
                 ),
             ),
             ("passphrase from", status.passphrase_source),
+            *_remote_fields(status.remote),
         ]
     )
+    _print_clients(status)
+    if status.remote is not None:
+        print_alarms(status.remote.alarms)
     for problem in status.problems:
         print(f"\nDamaged: {problem}.")
     if status.machine_holds_passphrase:
@@ -56,6 +66,68 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             f" {status.passphrase_file}.\n"
             "That protects copies of the data directory, not this machine."
         )
+
+
+def _remote_fields(remote: "RemoteStatus | None") -> list[tuple[str, object]]:
+    from awvault.service import counted
+
+    if remote is None:
+        return [("host", "none: nothing leaves this machine")]
+    fields: list[tuple[str, object]] = [
+        ("host", f"{remote.url} (as {remote.username})"),
+        ("schedule", remote.schedule),
+        ("state", _STATES[remote.state]),
+        ("last sync", remote.last_sync or "never"),
+        ("next upload", remote.next_upload or "none is planned"),
+        ("to upload", counted(remote.pending_records, "record")),
+    ]
+    if remote.schedule == "live" and remote.next_upload is None:
+        del fields[4]
+    if remote.failure is not None:
+        fields.append(("last failure", remote.failure))
+    return fields
+
+
+# What the states of `RemoteStatus` mean.
+_STATES = {
+    "new": "not met yet",
+    "synced": "in sync",
+    "unreachable": "the host does not answer; it is tried again",
+    "failed": "the last round failed",
+    "attention": "something is to be done, see below",
+    "alarm": "the host was caught at something, see below",
+}
+
+
+def _print_clients(status: "Status") -> None:
+    from awvault.cli.output import print_table
+
+    if len(status.clients) < 2 and status.remote is None:
+        return
+    print()
+    print_table(
+        ("client", "number", "label", "records", "newest record", "last seen"),
+        [
+            (
+                client.client_id[:8],
+                client.number,
+                client.label,
+                client.records,
+                "" if client.head_hash is None else client.head_hash[:16],
+                _last_seen(client),
+            )
+            for client in status.clients
+        ],
+    )
+
+
+def _last_seen(client: "ClientStatus") -> str:
+    if client.own:
+        return "this one"
+    seen = client.last_seen or "never"
+    if client.revoked:
+        return f"{seen} (revoked)"
+    return f"{seen} (silent)" if client.silent else seen
 
 
 @click.command("usage", epilog="Example: awvault usage")

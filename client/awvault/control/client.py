@@ -26,8 +26,11 @@ from awvault.service import (
     LendRequest,
     OnProgress,
     OperationFailedError,
+    RepairResult,
     Status,
+    SyncResult,
     UsageResult,
+    VerifyRequest,
     VerifyResult,
     ignore_progress,
 )
@@ -84,9 +87,24 @@ class ControlClient:
             "import", ImportResult, lines, on_progress=on_progress
         )
 
-    async def verify(self, on_progress: OnProgress) -> VerifyResult:
+    async def verify(
+        self, request: VerifyRequest, on_progress: OnProgress
+    ) -> VerifyResult:
         """See `Service.verify`."""
-        return await self._result("verify", VerifyResult, on_progress=on_progress)
+        return await self._result(
+            "verify",
+            VerifyResult,
+            msgspec.json.encode(request),
+            on_progress=on_progress,
+        )
+
+    async def sync(self, on_progress: OnProgress) -> SyncResult:
+        """See `Service.sync`."""
+        return await self._result("sync", SyncResult, on_progress=on_progress)
+
+    async def repair(self, on_progress: OnProgress) -> RepairResult:
+        """See `Service.repair`."""
+        return await self._result("repair", RepairResult, on_progress=on_progress)
 
     async def usage(self) -> UsageResult:
         """See `Service.usage`."""

@@ -33,6 +33,7 @@ from awvault.service import (
     OnProgress,
     Progress,
     Service,
+    VerifyRequest,
     describe,
 )
 
@@ -197,7 +198,11 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     "export": lambda service, body: service.export_lines(
         msgspec.json.decode(body, type=ExportRequest)
     ),
-    "verify": lambda service, _: _Call(service.verify),
+    "verify": lambda service, body: _verify(
+        service, msgspec.json.decode(body, type=VerifyRequest)
+    ),
+    "sync": lambda service, _: _Call(service.sync),
+    "repair": lambda service, _: _Call(service.repair),
     "usage": lambda service, _: _Call(lambda _: service.usage()),
     "host-view": lambda service, _: _Call(lambda _: service.host_view()),
     "doctor": lambda service, _: _Call(lambda _: service.doctor()),
@@ -206,6 +211,10 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
 
 def _add(service: Service, request: AddRequest) -> _Answer:
     return _Call(lambda _: service.add(request))
+
+
+def _verify(service: Service, request: VerifyRequest) -> _Answer:
+    return _Call(lambda show: service.verify(request, show))
 
 
 class _Answering:
