@@ -247,12 +247,13 @@ class Journal:
                 return jid
         return None
 
-    def newest_single(self, bucket_id: int) -> int | None:
-        """Return the row number of the newest event in a row of its own."""
+    def newest_single(self, bucket_id: int) -> tuple[int, int] | None:
+        """Return the newest event in a row of its own: the row's number, its id."""
         tail = self._tails.get(bucket_id)
         if tail is None or not tail.singles:
             return None
-        return max(tail.singles.items(), key=lambda i: (i[1].start, i[1].id))[0]
+        jid, row = max(tail.singles.items(), key=lambda i: (i[1].start, i[1].id))
+        return jid, row.id
 
     def replaceable(self, jid: int) -> bool:
         """Say whether a row may still be replaced in place."""

@@ -18,7 +18,7 @@ from awserver.records import Head
 from awserver.storage.sqlite.database import Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
-from awvault.columns.payload import NextIds, Payload
+from awvault.columns.payload import COUNTER_BITS, NextIds, Payload
 from awvault.durability import DurableState
 from awvault.errors import VaultDamagedError
 from awvault.journal import Tail
@@ -131,33 +131,35 @@ class Sealer:
         ):
             self._wanted.set()
 
-    async def seal_now(self) -> int:
+    async def seal_now(self, *, whole: bool = False) -> int:
         """Seal every closed event; return the number of records made.
 
-        None where this client's records would not count: it is revoked, or its
+        With `whole`, open ones too: what extends one later is a revision. None where this client's records would not count: it is revoked, or its
         account has keys that are not here. A caller that is cancelled leaves the
         seal to end by itself.
         """
-        return await asyncio.shield(asyncio.create_task(self._seal_all(slot=False)))
+        sealing = asyncio.create_task(self._seal_all(slot=False, whole=whole))
+        return await asyncio.shield(sealing)
 
-    async def seal_slot(self) -> int:
+    async def seal_slot(self, *, whole: bool = False) -> int:
         """Do as `seal_now`, and make two records however little is closed.
 
         The first is of all buckets but those of web pages, the second of those.
         More only where what is closed does not fit into two.
         """
-        return await asyncio.shield(asyncio.create_task(self._seal_all(slot=True)))
+        sealing = asyncio.create_task(self._seal_all(slot=True, whole=whole))
+        return await asyncio.shield(sealing)
 
-    async def _seal_all(self, *, slot: bool) -> int:
-        records, more = await self._seal_once(both=slot)
+    async def _seal_all(self, *, slot: bool, whole: bool) -> int:
+        records, more = await self._seal_once(both=slot, whole=whole)
         while more:
-            made, more = await self._seal_once(both=False)
+            made, more = await self._seal_once(both=False, whole=whole)
             records += made
         if records:
             self.on_sealed()
         return records
 
-    async def _seal_once(self, *, both: bool) -> tuple[int, bool]:
+    async def _seal_once(self, *, both: bool, whole: bool) -> tuple[int, bool]:
         """Seal what one transaction takes.
 
         Return the number of records made, and whether there is more to seal.
@@ -174,7 +176,8 @@ class Sealer:
                 raise VaultDamagedError(
                     f"this client's log is damaged, nothing can follow it: {stopped}"
                 )
-            closed = state.journal.closed(_open_jids(state), time.monotonic())
+            open_jids = [] if whole else _open_jids(state)
+            closed = state.journal.closed(open_jids, time.monotonic())
             self._sealed_at = time.monotonic()
             if not closed and not both:
                 return 0, False
@@ -293,16 +296,20 @@ class Sealer:
 
 
 def _open_jids(state: State) -> list[int]:
-    """Return the rows that the next heartbeats of their buckets may extend."""
+    """Return the rows that the next heartbeats of their buckets may extend.
+
+    They hold this client's own events: no heartbeat extends another client's.
+    """
     jids = []
     for bucket in state.buckets.values():
-        jid = (
-            bucket.last_jid
-            if bucket.last_known
-            else state.journal.newest_single(bucket.version.bucket_id)
-        )
-        if jid is not None:
-            jids.append(jid)
+        if not bucket.last_known:
+            newest = state.journal.newest_single(bucket.version.bucket_id)
+        elif bucket.last is None or bucket.last_jid is None:
+            newest = None
+        else:
+            newest = bucket.last_jid, bucket.last.id
+        if newest is not None and newest[1] >> COUNTER_BITS == state.client_number:
+            jids.append(newest[0])
     return jids
 
 

@@ -736,17 +736,20 @@ class Vault:
 
     # -- sealing, and facts --------------------------------------------------
 
-    async def seal_now(self) -> int:
-        """Seal every closed event of the journal; return the number of records."""
-        return await self._sealer.seal_now()
+    async def seal_now(self, *, whole: bool = False) -> int:
+        """Seal every closed event of the journal; return the number of records.
 
-    async def seal_slot(self) -> int:
+        With `whole`, also those that a heartbeat may still extend.
+        """
+        return await self._sealer.seal_now(whole=whole)
+
+    async def seal_slot(self, *, whole: bool = False) -> int:
         """Seal what is closed into exactly two records, empty or not.
 
         More only where it does not fit. Returns their number: 0 where this
         client's records would not count.
         """
-        return await self._sealer.seal_slot()
+        return await self._sealer.seal_slot(whole=whole)
 
     def plan_seals(self, plan: SealPlan) -> None:
         """Seal by another plan from now on; at first it is `sealing.LOCAL`."""

@@ -156,11 +156,8 @@ async def pull(
 
 
 async def seal_whole(vault: Vault) -> int:
-    """Seal the whole journal, as if nothing had been heard for an hour."""
-    written = vault._durable.current.journal._written
-    for jid in written:
-        written[jid] = float("-inf")
-    return await vault.seal_now()
+    """Seal the whole journal, open events too."""
+    return await vault.seal_now(whole=True)
 
 
 async def exchange(*vaults: Vault) -> None:

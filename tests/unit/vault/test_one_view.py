@@ -307,3 +307,23 @@ async def test_own_counters_look_at_ones_own_log_alone(clients: Clients) -> None
 
     (number,) = await insert(again, (50, 1, A))
     assert number == numbers[-1] + 1
+
+
+async def test_a_correction_of_anothers_event_is_not_held_back(
+    clients: Clients,
+) -> None:
+    """No heartbeat can extend it, so it is sealed with the next seal."""
+    _, first, second = clients
+    await bucket(first)
+    (event,) = await insert(first, (0, 1, A))
+    await exchange(first, second)
+
+    assert await correct(second, event, 0, 2, B)
+    assert await second.seal_now() == 1
+    await pull(first, second)
+    assert read(first) == [Shown(0, 2, B)]
+
+    assert await first.delete_event("b", event)
+    assert await first.seal_now(whole=True) == 1
+    await pull(second, first)
+    assert read(second) == []

@@ -38,6 +38,20 @@ async def test_an_open_event_is_not_sealed(vault: Vault) -> None:
     assert read(vault) == [Shown(0, 0, A), Shown(100, 12, A)]
 
 
+async def test_an_open_event_is_sealed_when_all_is_asked_for(vault: Vault) -> None:
+    """What extends it after that is a revision; it is shown once, extended."""
+    row = await beat(vault, 0)
+    await vault.seal_now()
+    assert vault.facts().journal_events == 1
+    assert await vault.seal_now(whole=True) == 1
+    assert vault.facts().journal_rows == 0
+    extended = await beat(vault, 4)
+    assert (extended.id, extended.revision) == (row.id, 1)
+    assert read(vault) == [Shown(0, 4, A)]
+    assert await vault.seal_slot(whole=True) == 2
+    assert read(vault) == [Shown(0, 4, A)]
+
+
 async def test_a_long_event_does_not_hold_others_back(vault: Vault) -> None:
     """One bucket's open event stays while hundreds of another's are sealed."""
     await bucket(vault, "afk")
