@@ -92,13 +92,12 @@ def service_of(api: Api) -> Service:
 class Call:
     """One request. Its handler asks it for what it needs, in this order."""
 
-    __slots__ = ("_caller", "_held", "api", "endpoint", "request")
+    __slots__ = ("_caller", "_held", "api", "request")
 
-    def __init__(self, api: Api, request: web.Request, endpoint: Endpoint) -> None:
+    def __init__(self, api: Api, request: web.Request) -> None:
         """Take a request that was routed."""
         self.api = api
         self.request = request
-        self.endpoint = endpoint
         self._caller: Caller | None = None
         self._held: tuple[Room, object, int] | None = None
 
@@ -167,7 +166,7 @@ def route_of(api: Api, endpoint: Endpoint) -> Route:
     handler = endpoint.handler
 
     async def route(request: web.Request) -> web.StreamResponse:
-        call = Call(api, request, endpoint)
+        call = Call(api, request)
         try:
             if api.check is not None:
                 api.check(request)
