@@ -134,9 +134,9 @@ class Sealer:
     async def seal_now(self, *, whole: bool = False) -> int:
         """Seal every closed event; return the number of records made.
 
-        With `whole`, open ones too: what extends one later is a revision. None where this client's records would not count: it is revoked, or its
-        account has keys that are not here. A caller that is cancelled leaves the
-        seal to end by itself.
+        With `whole`, open ones too: what extends one later is a revision. None where
+        this client's records would not count: it is revoked, or its account has keys
+        that are not here. A caller that is cancelled leaves the seal to end by itself.
         """
         sealing = asyncio.create_task(self._seal_all(slot=False, whole=whole))
         return await asyncio.shield(sealing)
