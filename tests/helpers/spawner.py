@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ class Spawner:
     """The process that has imported everything, and forks when it is asked to."""
 
     def __init__(self) -> None:
+        # One question at a time, whichever threads ask.
+        self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -102,13 +105,16 @@ class Spawner:
             "directory": str(directory),
         }
         packed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
-        self._socket.sendmsg([json.dumps(request).encode()], packed)
-        return Forked(self, int(self._answer()), stdout)
+        with self._lock:
+            self._socket.sendmsg([json.dumps(request).encode()], packed)
+            pid = int(self._answer())
+        return Forked(self, pid, stdout)
 
     def status(self, pid: int) -> int | None:
         """Return the exit status, negative for a signal; None while it runs."""
-        self._socket.send(json.dumps({"pid": pid}).encode())
-        answer: int | None = self._answer()
+        with self._lock:
+            self._socket.send(json.dumps({"pid": pid}).encode())
+            answer: int | None = self._answer()
         return answer
 
     def _answer(self) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def sync_command(ctx: click.Context, as_json: bool) -> None:
     """Exchange records with the host, now.
 
-    Seals what is closed, uploads it, and brings what other clients uploaded.
+    Seals everything, uploads it, and brings what other clients uploaded.
     aw-server does this by itself, by the schedule that is set. Exit status 3: the
     host does not answer; 4: it was caught at something.
     """

@@ -133,12 +133,12 @@ class SyncRunner:
     # -- rounds ----------------------------------------------------------------
 
     async def sync(self, on_progress: OnProgress = ignore_progress) -> Round:
-        """Seal what is closed and make one round, now; raises as `Syncer.round`."""
+        """Seal everything and make one round, now; raises as `Syncer.round`."""
         self._syncer()
         if self._schedule in DAILY_OR_STEADY:
-            await self._vault.seal_slot()
+            await self._vault.seal_slot(whole=True)
         else:
-            await self._vault.seal_now()
+            await self._vault.seal_now(whole=True)
         return await self.meet(on_progress)
 
     async def meet(self, on_progress: OnProgress = ignore_progress) -> Round:
