@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gateway, host, vault
+from benchmarks import gateway, host, sync, vault
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("gateway", gateway.main, ["--side-by-side"]),
         ("vault", vault.main, []),
         ("host", host.main, []),
+        ("sync", sync.main, []),
     ):
         options = ["--quick"] * given.quick
         if given.json is not None:

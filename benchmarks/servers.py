@@ -88,6 +88,17 @@ def process_memory(pid: int) -> Memory | None:
     return Memory(now=megabytes("VmRSS"), peak=megabytes("VmHWM"))
 
 
+def own_memory() -> Memory | None:
+    """Return the memory of this process."""
+    return process_memory(os.getpid())
+
+
+def reset_own_peak() -> None:
+    """Let the peak of this process begin anew, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
 def process_seconds(pid: int) -> float:
     """Return what a process has had of the processors; 0 where /proc does not tell."""
     try:
@@ -252,7 +263,7 @@ def host_database(home: Path) -> Path:
     return directory / "host.db"
 
 
-def start_host(home: Path) -> StartedServer:
+def start_host(home: Path, *options: str) -> StartedServer:
     """Start `aw-server host` over the database in `home`, which may be there.
 
     This machine counts as its proxy, so that no limit of one address applies.
@@ -263,6 +274,7 @@ def start_host(home: Path) -> StartedServer:
             *(str(BIN / "aw-server"), "host", "--listen", "127.0.0.1:0"),
             *("--data-dir", str(host_database(home).parent)),
             *("--trusted-proxy", "127.0.0.1", "--log-level", "warning"),
+            *options,
         ],
         home,
     )

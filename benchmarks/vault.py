@@ -78,7 +78,7 @@ class Run:
     async def _fill(self, vault: Vault) -> None:
         await vault.create_bucket(BUCKET, type="currentwindow")
         began = time.perf_counter()
-        for rows in _rows(self._events):
+        for rows in as_rows(self._events):
             await vault.insert_rows(BUCKET, rows)
         self._report.more(
             f"fill, {FILL_ROWS:,} rows a call, durable",
@@ -168,14 +168,15 @@ class Run:
         self._report.less(name, unit, OURS, factor * seconds)
 
 
-def _rows(events: Events) -> list[NewRows]:
+def as_rows(events: Events, count: int = FILL_ROWS) -> list[NewRows]:
+    """Return events as a vault takes them, so many at once."""
     return [
         NewRows(
-            starts=(1000 * events.start_ms[at : at + FILL_ROWS]).tolist(),
-            durations=(1000 * events.duration_ms[at : at + FILL_ROWS]).tolist(),
-            texts=events.texts[at : at + FILL_ROWS],
+            starts=(1000 * events.start_ms[at : at + count]).tolist(),
+            durations=(1000 * events.duration_ms[at : at + count]).tolist(),
+            texts=events.texts[at : at + count],
         )
-        for at in range(0, len(events), FILL_ROWS)
+        for at in range(0, len(events), count)
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gateway, host, vault
+from benchmarks import gateway, host, sync, vault
 from benchmarks.client import AnswerError, fetch, get, run_kept, run_load
 from benchmarks.report import Report, publish
 from benchmarks.servers import activitywatch_python
@@ -180,3 +180,17 @@ def test_a_host_is_measured() -> None:
     assert rows["memory of an idle host"][host.OURS][0] > 10
     grown = {row.name: row.values for row in growth.rows}
     assert set(grown["prelogin, 32 connections"]) == {"3 accounts", "5 accounts"}
+
+
+def test_syncs_are_measured() -> None:
+    """Of a long history and of short records, each client's first and second."""
+    report = sync.measure(sync.Sizes(events=2_000, minutes=4, clients=2))
+    rows = {row.name: row.values for row in report.rows}
+    for name in ("2,000 events", "4 minutes"):
+        assert set(rows[f"{name}: first sync"]) == {
+            sync.OURS,
+            sync.ALONE,
+            sync.DOWNLOAD,
+        }
+        assert len(rows[f"{name}: sync of one more day"][sync.OURS]) == 2
+    assert all(value > 0 for row in rows.values() for v in row.values() for value in v)
