@@ -36,6 +36,7 @@ class DurableState:
         """Whether memory may be ahead of the disk."""
         self._state: State | None = None
         self._closed = False
+        self._shown = asyncio.Event()
 
     @property
     def current(self) -> State:
@@ -51,6 +52,7 @@ class DurableState:
     async def close(self) -> None:
         """Take no more writes, and wait for those under way."""
         self._closed = True
+        self.note_shown()
         while self._in_flight:
             await asyncio.wait(self._in_flight)
         if self._recovery is not None:
@@ -66,6 +68,19 @@ class DurableState:
             raise VaultClosedError
         while self._stale:
             await asyncio.shield(self._recover())
+
+    @property
+    def next_change(self) -> asyncio.Event:
+        """What is set once there is more to see than now, or the vault closes.
+
+        Take it before looking at the state, and wait for it after.
+        """
+        return self._shown
+
+    def note_shown(self) -> None:
+        """Wake who waits for something new."""
+        self._shown.set()
+        self._shown = asyncio.Event()
 
     def is_current(self, state: State) -> bool:
         """Say whether `state` is still the one in use, and in step."""

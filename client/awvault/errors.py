@@ -20,6 +20,7 @@ Hierarchy:
   - NotFoundError
     + BucketNotFoundError
     + NoRemoteError: the vault has no host
+  - MissingPackageError: an optional package is not installed
   - VaultLockedError: another process holds the data directory
   - VaultClosedError: the vault was closed
   - PayloadError: sealed well, but wrong inside: a faulty client wrote it
@@ -176,6 +177,16 @@ class BucketNotFoundError(NotFoundError):
         """Name the bucket, in the words that ActivityWatch uses."""
         super().__init__(f"There's no bucket named {bucket_id}")
         self.bucket_id = bucket_id
+
+
+class MissingPackageError(Error):
+    """Something was asked for that needs a package which is not installed."""
+
+    def __init__(self, package: str) -> None:
+        """Name it."""
+        super().__init__(f'this needs the package "{package}", which is not installed')
+        self.package = package
+        self.hint = f"pip install {package}"
 
 
 class NoRemoteError(NotFoundError):

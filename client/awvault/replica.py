@@ -374,6 +374,7 @@ class Replica:
             last = bucket.last
             if bucket.number in touched or (last is not None and last.id in revised):
                 bucket.forget_last()
+        self._durable.note_shown()
 
     # -- account documents -----------------------------------------------------
 

@@ -270,6 +270,13 @@ class State:
             buckets[name] = bucket
         self.buckets = buckets
 
+    def numbered(self, number: int) -> BucketState | None:
+        """Return the visible bucket of a number; None: there is none."""
+        for bucket in self.buckets.values():
+            if bucket.number == number:
+                return bucket
+        return None
+
     def own_bucket(self, name: str) -> BucketState | None:
         """Return this client's visible bucket of a name; None: it has none."""
         bucket = self.buckets.get(name)

@@ -13,7 +13,14 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,6 +37,7 @@ from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
 from awvault.columns import jsontext
+from awvault.columns.frames import Columns
 from awvault.columns.payload import COUNTER_BITS, REVISION_MAX, BucketVersion
 from awvault.columns.table import PAIR, TOMBSTONE, EventTable
 from awvault.columns.timestamps import (
@@ -45,9 +53,11 @@ from awvault.errors import (
     IntegrityError,
     InvalidInputError,
     LimitError,
+    NoRemoteError,
     PayloadError,
 )
 from awvault.events import Bucket, Event, event_from_row
+from awvault.following import Mark, News
 from awvault.incoming import (
     CompactTexts,
     NewRows,
@@ -177,6 +187,7 @@ class Vault:
         self._texts = CompactTexts()
         self._resources = contextlib.AsyncExitStack()
         self._closed = False
+        self._meet: Callable[[], Awaitable[object]] | None = None
 
     # -- opening and closing -------------------------------------------------
 
@@ -620,6 +631,7 @@ class Vault:
                 tables.put_journal_row(tx, row)
 
         await self._durable.write(work)
+        self._durable.note_shown()
 
     # -- reading -------------------------------------------------------------
 
@@ -830,6 +842,68 @@ class Vault:
         version = self._bucket(bucket_id).version
         for at in range(len(table)):
             yield event_from_row(version.type, row_at(table, at, version.bucket_id))
+
+    async def follow(self, bucket_id: str) -> AsyncIterator[Event]:
+        """Yield the events that come from now on, until the vault is closed.
+
+        Of this client as they are stored, of others as their records come. Each
+        once, as it is when it is first seen: a heartbeat that is extended later is
+        not yielded again.
+        """
+        await self.settle()
+        number = self._bucket(bucket_id).version.bucket_id
+        own = self._keys.client_number
+        mark = Mark.of(self._durable.current)
+        while True:
+            change = self._durable.next_change
+            state = self._durable.current
+            bucket = state.numbered(number)
+            if bucket is None:
+                raise BucketNotFoundError(bucket_id)
+            news = News.of(self._view(bucket), state, mark, own_number=own)
+            mark = Mark.of(state)
+            table = await asyncio.to_thread(news.read)
+            for at in range(len(table)):
+                yield event_from_row(bucket.version.type, row_at(table, at, number))
+            await change.wait()
+            if self._closed:
+                return
+            await self.settle()
+
+    async def columns(
+        self,
+        bucket_id: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Columns:
+        """Return a range of events as columns, for pandas, polars or NumPy.
+
+        Oldest first; what overlaps [start, end], not cut to it.
+        """
+        table = await self.read_async(
+            bucket_id,
+            start=None if start is None else from_datetime(start),
+            end=None if end is None else from_datetime(end),
+            order="oldest",
+        )
+        return await asyncio.to_thread(Columns.of, table)
+
+    # -- the host, for who uses the library -----------------------------------
+
+    def meet_with(self, meet: Callable[[], Awaitable[object]]) -> None:
+        """Let `sync` exchange records with a host by calling `meet`."""
+        self._meet = meet
+
+    async def sync(self) -> None:
+        """Send what is stored here to the host, and bring what others sent.
+
+        Raises `NoRemoteError` for a vault that was not opened at a host,
+        `TransportError` if the host does not answer, `HostRefusedError`.
+        """
+        if self._meet is None:
+            raise NoRemoteError
+        await self._meet()
 
 
 def _events(given: object) -> list[Event]:

@@ -5,8 +5,8 @@ journal to a record in one step, so it names every row once. It is then safe
 to read from any thread: what it refers to is never changed, only replaced.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -55,6 +55,17 @@ class BucketView:
                 break
             found.append(self._zone(zone, start, end))
         return EventTable.concat([table for table in found if len(table)])
+
+    def with_zones(self, zones: Zones) -> "BucketView":
+        """Return the same view of fewer zones."""
+        return replace(self, zones=zones)
+
+    def parts(self) -> Iterator[tuple[EventTable, int]]:
+        """Yield every row, earlier revisions too, by table and writing client."""
+        for table in self.tables:
+            yield table, self.client_number
+        for zone in self.zones:
+            yield self._load(zone), self.client_numbers[zone["record"]]
 
     def count(self, *, start: int | None, end: int | None) -> int:
         """Return how many live rows overlap [start, end]."""
