@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from awserver.records import ClientId
-from awvault.columns.table import EventTable
 from awvault.columns.payload import COUNTER_BITS
+from awvault.columns.table import EventTable
 from awvault.state import State
 from awvault.view import BucketView
 
