@@ -104,7 +104,7 @@ class Account:
 async def account_of(
     root: Path, *, composition: Composition = COMPOSITION
 ) -> AsyncIterator[tuple[Account, Vault]]:
-    """Give an account, and the vault of its first client."""
+    """Give an account, and the vault of its first client, in a directory there is."""
     async with AsyncExitStack() as stack:
         vault = await open_vault(root / "first", composition=composition)
         await stack.enter_async_context(vault)
