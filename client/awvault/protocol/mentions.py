@@ -97,7 +97,6 @@ def check_agrees(
     What is mentioned and not held may still come: `check_supplied` judges that, and
     this again once it has come.
     """
-    # 14: it agrees with what is here.
     for client, head in mention.seen.items():
         if client == writer or not _counts(account, client, head.seq):
             continue
