@@ -27,6 +27,7 @@ from awserver.http.application import Application, add_api, create_application
 from awserver.http.calls import Api, Check
 from awserver.http.guards import Addresses
 from awserver.http.server import ConnectionLimits, create_runner, start_site
+from awserver.records import AccountId
 from awserver.service.base import Service
 from awserver.service.host import open_service
 from awserver.settings import HostSettings, Listen, prepare_data_dir
@@ -122,8 +123,12 @@ class LocalHost:
         address: str,
         port: int,
         is_read_only: Callable[[], bool],
+        on_change: Callable[[AccountId], None],
     ) -> AsyncIterator[None]:
-        """Serve the account of a vault's database, which holds one."""
+        """Serve the account of a vault's database, which holds one.
+
+        `on_change` is called after what came through these routes was stored.
+        """
         async with open_service(
             database,
             ServiceSettings(origins=_origins_of(Listen(address=address, port=port))),
@@ -131,6 +136,7 @@ class LocalHost:
             random=secrets.token_bytes,
             is_local=True,
             is_read_only=is_read_only,
+            on_change=on_change,
         ) as service:
             self._api.service = service
             try:

@@ -7,7 +7,7 @@ accounts that somebody waits for.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,9 +48,11 @@ class HostChanges(Changes):
         *,
         clock: Clock,
         poll_seconds: float = POLL_SECONDS,
+        on_change: Callable[[AccountId], None] = lambda _: None,
     ) -> None:
-        """Ask `accounts` what the state is."""
+        """Ask `accounts` what the state is; call `on_change` when notified."""
         self._accounts = accounts
+        self._on_change = on_change
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._waiters: dict[AccountId, set[_Waiter]] = {}
@@ -77,6 +79,7 @@ class HostChanges(Changes):
 
     def notify(self, account: AccountId) -> None:
         """See `Changes.notify`."""
+        self._on_change(account)
         for waiter in self._waiters.get(account, ()):
             waiter.woken.set()
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from awserver.config import ServiceSettings
 from awserver.documents import SignedDocument
+from awserver.records import AccountId
 from awserver.service.accounts import HostAccounts
 from awserver.service.administration import HostAdministration
 from awserver.service.base import Service
@@ -35,6 +36,7 @@ async def open_service(
     random: Random,
     is_local: bool = False,
     is_read_only: Callable[[], bool] = lambda: False,
+    on_change: Callable[[AccountId], None] = lambda _: None,
 ) -> AsyncIterator[Service]:
     """Serve the accounts of a database that was migrated, on the running event loop.
 
@@ -73,7 +75,7 @@ async def open_service(
     async with AsyncExitStack() as resources:
         deleter = Deleter(accounts)
         resources.push_async_callback(deleter.close)
-        changes = HostChanges(accounts, clock=clock)
+        changes = HostChanges(accounts, clock=clock, on_change=on_change)
         resources.push_async_callback(changes.close)
         sessions = HostSessions(parts, changes=changes)
         resources.push_async_callback(sessions.close)

@@ -27,6 +27,7 @@ from awvault.gateway import checks_for, create_gateway
 from awvault.gateway.holder import VaultHolder
 from awvault.gateway.server import create_runner
 from awvault.gateway.settings import GatewaySettings
+from awvault.noticing import Noticer
 from awvault.opening import (
     PRODUCT,
     Composition,
@@ -115,6 +116,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def _has_remote(database: Database) -> bool:
     """Say whether the vault's store follows a remote host."""
     with database.reading() as tx:
@@ -156,6 +163,7 @@ class _Localhost:
         self._passphrase: Passphrase | None = None
         self._stop = asyncio.Event()
         self._loan: _Loan | None = None
+        self._noticer = Noticer()
         self._wake = asyncio.Event()
         """Set where there is a signal, or a loan."""
 
@@ -189,6 +197,7 @@ class _Localhost:
                     address=host,
                     port=port,
                     is_read_only=lambda: _has_remote(database),
+                    on_change=self._noticer.wake,
                 )
 
             control = ControlServer(self._held, lend=self._lend)
@@ -214,6 +223,8 @@ class _Localhost:
             return
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(vault.close)
+            noticing = asyncio.create_task(self._noticer.run(vault))
+            opened.push_async_callback(_ended, noticing)
             service = control.service = VaultService(
                 vault,
                 self._settings,

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from awserver.app import LocalHost
+from awserver.documents import hash_document
 from awserver.proofs import Action, Transcript, body_of_delete, body_of_document
-from awserver.records import SealedRecord
+from awserver.records import SealedRecord, Seq
 from awserver.wire import (
     ChangesAnswer,
     DeleteRequest,
@@ -31,12 +32,15 @@ from awvault.gateway import (
     create_gateway,
     create_runner,
 )
+from awvault.noticing import Noticer, take_note
 from awvault.opening import LOCAL_USERNAME
 from awvault.testing import CHEAP, PASSPHRASE, open_vault
 from awvault.vault import Vault
+from tests.helpers.clients import account_of
 from tests.helpers.hosts import Visitor, proven, visitor
 from tests.helpers.processes import Root, home
-from tests.helpers.vaults import bucket, insert, seal_all
+from tests.helpers.vaults import A, bucket, insert, read, seal_all
+from tests.helpers.waiting import until
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class Local:
     host: LocalHost
     port: int
     read_only: bool = False
+    noticer: Noticer = field(default_factory=Noticer)
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def serve(self) -> None:
@@ -58,6 +63,7 @@ class Local:
                 address="127.0.0.1",
                 port=self.port,
                 is_read_only=lambda: self.read_only,
+                on_change=self.noticer.wake,
             )
         )
 
@@ -106,9 +112,15 @@ class Local:
 @pytest.fixture
 async def unserved(tmp_path: Path) -> AsyncIterator[Local]:
     """Return a gateway whose /api/1 has no service yet."""
+    async with await open_vault(tmp_path / "vault") as vault, gateway(vault) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def gateway(vault: Vault) -> AsyncIterator[Local]:
+    """Serve a vault's gateway, whose /api/1 has no service yet."""
     settings = GatewaySettings()
     async with contextlib.AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(await open_vault(tmp_path / "vault"))
         host = LocalHost(checks_for(settings))
         runner = create_runner(
             create_gateway(VaultHolder(vault), settings, add_others=host.add_routes)
@@ -281,6 +293,70 @@ async def test_a_vault_cannot_be_deleted_there(local: Local) -> None:
 
     assert answer.code == (400, "not-supported")
     assert (await session.get("/usage")).status == 200
+
+
+async def test_the_vault_takes_note_of_another_client(tmp_path: Path) -> None:
+    """A client that is added and writes through /api/1 is verified and shown."""
+    async with account_of(tmp_path) as (account, vault), gateway(vault) as local:
+        await local.serve()
+        noticing = asyncio.create_task(local.noticer.run(vault))
+        session = await local.log_in()
+        login = await local.login_key()
+        laptop = await account.join("laptop")
+        await bucket(laptop, "theirs")
+        await insert(laptop, (0, 1, A), name="theirs")
+        await seal_all(laptop, "theirs")
+        writer = laptop.keys.client_id
+        records = await laptop.replica.read(writer, start=Seq(0))
+
+        document = account.documents[-1]
+        signed = await local.transcript(
+            Action.DOCUMENT, body_of_document(document, None)
+        )
+        put = await session.post(
+            "/documents",
+            DocumentRequest(
+                document=document,
+                keys_blob=None,
+                by="login",
+                signature=login.prove(signed),
+                **proven(signed),
+            ),
+        )
+        assert put.status == 201
+        await until(lambda: writer in vault.replica.account.clients)
+        assert (await session.append(writer, records)).status == 201
+        await until(lambda: "theirs" in vault.buckets())
+
+        assert (0, 1, A) in [tuple(row) for row in read(vault, "theirs")]
+        noticing.cancel()
+        await asyncio.gather(noticing, return_exceptions=True)
+
+
+async def test_what_came_while_the_vault_was_locked_is_noticed(
+    tmp_path: Path,
+) -> None:
+    """A start takes note of what the API took before the passphrase was there."""
+    async with account_of(tmp_path) as (account, vault):
+        laptop = await account.join("laptop")
+        await bucket(laptop, "theirs")
+        await seal_all(laptop, "theirs")
+        writer = laptop.keys.client_id
+        records = await laptop.replica.read(writer, start=Seq(0))
+        await vault.store.put_document(
+            vault.keys.account_id,
+            version=2,
+            document=account.documents[-1],
+            document_hash=hash_document(account.documents[-1]),
+            keys_blob=None,
+        )
+        await vault.store.append(vault.keys.account_id, records)
+        assert "theirs" not in vault.buckets()
+
+        await take_note(vault)
+
+        assert "theirs" in vault.buckets()
+        assert vault.replica.heads()[writer].hash == records[-1].hash
 
 
 async def test_what_the_vault_seals_wakes_who_waits(local: Local) -> None:
