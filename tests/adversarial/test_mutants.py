@@ -14,9 +14,10 @@ from tests.adversarial.mutants import (
     make_tree,
     run_test,
 )
+from tests.adversarial.mutants_of_clients import CLIENT_MUTANTS
 from tests.adversarial.mutants_of_hosts import HOST_MUTANTS
 
-MUTANTS = (*mutants.MUTANTS, *HOST_MUTANTS)
+MUTANTS = (*mutants.MUTANTS, *HOST_MUTANTS, *CLIENT_MUTANTS)
 TEST_FILES = sorted(Path(__file__).parent.glob("test_t[0-9][0-9]_*.py"))
 
 
