@@ -118,6 +118,12 @@ durability: $(VENV)/.test ## Kill and break the vault thousands of times; KILLS=
 attacks: $(VENV)/.test ## Attack the product, then each mutant of it; ARGS="T09 T26" are some of the attacks.
 	$(BIN)/python -m tests.adversarial.attacks $(ARGS)
 
+# A thousand walks take about half an hour.
+.PHONY: walks
+walks: $(VENV)/.test ## Walk clients and a lying host at random, often; WALKS=... says how often.
+	SCENARIO_WALKS=$(or $(WALKS),1000) SCENARIO_SHRINK=1 \
+		$(BIN)/python -m pytest -n 0 tests/scenarios/test_state_machine.py
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)
