@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from awserver.records import ClientId, Head, RecordHash, SealedRecord, Seq
-from awserver.storage.base import READ_BYTES_MAX
+from awserver.storage.base import APPEND_RECORDS_MAX, READ_BYTES_MAX
 from awserver.storage.sqlite.database import Database, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore
 from awvault import tables
@@ -537,11 +537,13 @@ def _counted(
 
 
 def _parts(page: Sequence[SealedRecord]) -> Iterator[Sequence[SealedRecord]]:
-    """Yield a page in parts of `ACCEPT_BYTES_MAX`, of one record at least."""
+    """Yield a page in parts that are stored at once, of one record at least."""
     part: list[SealedRecord] = []
     part_bytes = 0
     for record in page:
-        if part and part_bytes + record.header.body_bytes > ACCEPT_BYTES_MAX:
+        if len(part) == APPEND_RECORDS_MAX or (
+            part and part_bytes + record.header.body_bytes > ACCEPT_BYTES_MAX
+        ):
             yield part
             part, part_bytes = [], 0
         part.append(record)

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from awserver.records import ClientId, Head, RecordHash, SealedRecord, Seq
+from awserver.storage.base import APPEND_RECORDS_MAX
 from awvault.columns.compress import pack
 from awvault.columns.payload import (
     COUNTER_BITS,
@@ -49,6 +50,7 @@ from awvault.protocol.edits import (
     new_recovery_key,
 )
 from awvault.protocol.mentions import Mention
+from awvault.replica import _parts
 from awvault.sealing import seal_payloads
 from awvault.testing import CHEAP, PASSPHRASE, open_vault
 from awvault.vault import Vault
@@ -56,6 +58,7 @@ from awvault.verifying import verify
 from tests.helpers.clients import Account, account_of, exchange, pull, seal_whole
 from tests.helpers.owners import Owner, head_of, resign
 from tests.helpers.randomness import fixed
+from tests.helpers.records import chain
 from tests.helpers.tables import Row, table
 from tests.helpers.vaults import (
     A,
@@ -873,3 +876,13 @@ async def test_a_revoked_client_seals_nothing(tmp_path: Path) -> None:
         assert vault.facts().revoked
         assert await seal_whole(vault) == 0
         assert len(read(vault)) == 2
+
+
+def test_a_page_of_many_small_records_is_stored_in_several_parts() -> None:
+    """As many as a store takes at once, and all of them in order."""
+    page = chain(2 * APPEND_RECORDS_MAX + 1)
+
+    parts = list(_parts(page))
+
+    assert [len(part) for part in parts] == [APPEND_RECORDS_MAX] * 2 + [1]
+    assert [record for part in parts for record in part] == page
