@@ -4,10 +4,13 @@ Hierarchy:
 
 * Error
   - TransportError: could not talk to a host; trying again may help
+    + NoAnswerError: a change was sent, and nobody can tell whether it counts
     + HostBusyError: the host cannot do it for the moment
     + CertificateError: the host does not show that it is the one asked for
     + MalformedAnswerError: what answered does not speak this protocol
   - HostRefusedError: the host said no, with a code
+  - LoginRefusedError: the host does not take a username with a passphrase
+  - EditConflictError: other clients kept changing the account
   - UnsupportedSuiteError: written by a newer client; update this one
   - WrongPassphraseError: the passphrase opens no slot of this vault
   - WrongRecoveryKeyError: the recovery key opens no slot of this account
@@ -69,6 +72,15 @@ class HostBusyError(TransportError):
         self.retry_seconds = retry_seconds
 
 
+class NoAnswerError(TransportError):
+    """A change was sent and not answered, and nobody can tell whether it counts."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        """Say what was sent, and how to find out."""
+        super().__init__(message)
+        self.hint = hint
+
+
 class CertificateError(TransportError):
     """A host does not show that it is the one that was asked for."""
 
@@ -97,6 +109,18 @@ class HostRefusedError(Error):
         self.code = code
         self.expected_seq = expected_seq
         self.expected_version = expected_version
+
+
+class EditConflictError(Error):
+    """Other clients changed the account each time that this one tried to."""
+
+    def __init__(self, *, tries: int) -> None:
+        """Say how often."""
+        super().__init__(
+            f"other clients changed the account {tries} times while this one tried to:"
+            " try again"
+        )
+        self.tries = tries
 
 
 class UnsupportedSuiteError(Error):
@@ -168,6 +192,17 @@ class WeakPassphraseError(InvalidInputError):
 
 class NotFoundError(Error):
     """There is no such thing."""
+
+
+class LoginRefusedError(Error):
+    """A host does not take a username with a secret: either may be another."""
+
+    def __init__(self, username: str, origin: str, secret: str) -> None:
+        """Name what was tried, as it was typed, and the kind of secret."""
+        super().__init__(
+            f'{origin} does not take the username "{username}" with this {secret}:'
+            " one of the two is another"
+        )
 
 
 class BucketNotFoundError(NotFoundError):

@@ -37,6 +37,9 @@ from awvault.passphrases import (
     Terminal,
     ask_again,
     find_passphrase,
+    promote_staged,
+    read_passphrase_file,
+    staged_file,
     wrong_passphrase,
 )
 from awvault.processes import DataDirectory
@@ -111,10 +114,30 @@ async def open_found(
                 directory, found.passphrase, composition, on_make=on_make, serve=serve
             )
         except WrongPassphraseError:
+            if found.source is Source.GENERATED_FILE:
+                return await _open_staged(directory, found, composition)
             if found.source is not Source.PROMPT or terminal is None or not tries_left:
                 raise wrong_passphrase(found) from None
             found = ask_again(settings, terminal)
     raise AssertionError("the last try returns or raises")
+
+
+async def _open_staged(
+    directory: DataDirectory, found: FoundPassphrase, composition: Composition
+) -> Vault:
+    """Open the vault with the passphrase that a change has left beside the file.
+
+    The change took place, and the file was not replaced before the program ended.
+    """
+    if found.path is None or not staged_file(found.path).exists():
+        raise wrong_passphrase(found)
+    staged = read_passphrase_file(staged_file(found.path))
+    try:
+        vault = await open_vault(directory, staged, composition)
+    except WrongPassphraseError:
+        raise wrong_passphrase(found) from None
+    promote_staged(found.path)
+    return vault
 
 
 async def open_vault(

@@ -13,6 +13,8 @@ import msgspec
 
 from awserver.storage.sqlite.database import Database
 from awvault import tables
+from awvault.account_service import AccountService
+from awvault.accounts import Accounts
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
 from awvault.incoming import NewRows
@@ -60,7 +62,7 @@ CLIENT_NAME: Final = "awvault"
 """What buckets made by `awvault add` name as their client."""
 
 
-class VaultService(DatabaseService):
+class VaultService(AccountService, DatabaseService):
     """A `Service` on an open vault."""
 
     def __init__(
@@ -73,12 +75,23 @@ class VaultService(DatabaseService):
         server_url: str | None = None,
     ) -> None:
         """Answer for `vault`; `server_url`: where this process is aw-server."""
-        super().__init__(vault.database)
-        self._vault = vault
         notes = RemoteNotes(vault.database, vault.keys, random=composition.random)
         schedule = Schedule(settings.sync_schedule)
         self._runner = SyncRunner(
             vault, notes, schedule=schedule, clock=composition.clock
+        )
+        DatabaseService.__init__(self, vault.database)
+        AccountService.__init__(
+            self,
+            vault,
+            Accounts(
+                vault,
+                profile=composition.profile,
+                random=composition.random,
+                step=composition.step,
+            ),
+            found,
+            remote_changed=self._runner.remote_changed,
         )
         self._sync = SyncService(
             vault, notes, self._runner, schedule=schedule, clock=composition.clock
@@ -312,13 +325,22 @@ async def init(settings: Settings, *, composition: Composition = PRODUCT) -> Mad
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, directory: DataDirectory, *, composition: Composition = PRODUCT
+    settings: Settings,
+    directory: DataDirectory,
+    *,
+    composition: Composition = PRODUCT,
+    found: FoundPassphrase | None = None,
 ) -> AsyncIterator[VaultService]:
-    """Open the vault in a directory that the caller holds, with its passphrase."""
+    """Open the vault in a directory that the caller holds, with its passphrase.
+
+    `found` is one that was found before; a person is not asked for it twice.
+    """
     if not has_vault(directory):
         raise NoVaultError(settings.data_dir)
-    terminal = find_terminal()
-    found = find_passphrase(settings, vault_exists=True, terminal=terminal)
+    terminal = None
+    if found is None:
+        terminal = find_terminal()
+        found = find_passphrase(settings, vault_exists=True, terminal=terminal)
     vault = await open_found(
         settings, directory, found, terminal=terminal, composition=composition
     )

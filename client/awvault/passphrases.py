@@ -10,7 +10,6 @@ Nothing here logs, and no message holds a passphrase.
 """
 
 import enum
-import errno
 import hashlib
 import importlib
 import os
@@ -24,6 +23,7 @@ from typing import Final, Protocol
 
 from awvault.crypto.keys import Passphrase
 from awvault.errors import Error, WrongPassphraseError
+from awvault.files import sync_directory, write_private
 from awvault.settings import Settings, make_private_directory
 
 PASSPHRASE_BYTES_MAX: Final = 1024
@@ -33,6 +33,8 @@ PROMPT_TRIES: Final = 3
 EASY_CHARS_MAX: Final = 11
 """A new passphrase this short is called easy to guess."""
 KEYRING_SERVICE: Final = "awvault"
+STAGED_SUFFIX: Final = ".next"
+"""Of the file with the passphrase that a generated file is about to hold."""
 
 
 class PassphraseError(Error):
@@ -132,12 +134,17 @@ def find_passphrase(
     )
 
 
-def ask_again(settings: Settings, terminal: Terminal) -> FoundPassphrase:
-    """Ask for a vault's passphrase once more. Raises `PassphraseError`."""
-    terminal.tell("This passphrase does not open the vault. Once more.")
+def ask_passphrase(settings: Settings, terminal: Terminal) -> FoundPassphrase:
+    """Ask for a vault's passphrase, whatever is stored. Raises `PassphraseError`."""
     return FoundPassphrase(
         passphrase=_ask(terminal, settings.data_dir, new=False), source=Source.PROMPT
     )
+
+
+def ask_again(settings: Settings, terminal: Terminal) -> FoundPassphrase:
+    """Ask for a vault's passphrase once more. Raises `PassphraseError`."""
+    terminal.tell("This passphrase does not open the vault. Once more.")
+    return ask_passphrase(settings, terminal)
 
 
 def wrong_passphrase(found: FoundPassphrase) -> WrongPassphraseError:
@@ -302,24 +309,53 @@ def _answer(terminal: Terminal, question: str) -> str:
 def _generate(path: Path) -> Passphrase:
     """Make six words and write them once; the file is durable before the return."""
     words = generate_words()
+    _write(path, words.encode("ascii") + b"\n")
+    return Passphrase(words)
+
+
+def stage_passphrase(path: Path, passphrase: Passphrase) -> None:
+    """Write what `path` will hold, beside it, before a change is under way.
+
+    A generated file and the vault cannot change in one step. So the next
+    passphrase is on disk before the change, and takes the file's place after it
+    (`promote_staged`); a start that finds the old one outdated tries the next.
+    """
+    staged = staged_file(path)
+    staged.unlink(missing_ok=True)
+    _write(staged, passphrase.reveal() + b"\n")
+
+
+def promote_staged(path: Path) -> None:
+    """Let the next passphrase take the place of the one in `path`."""
+    staged_file(path).replace(path)
+    sync_directory(path.parent)
+
+
+def drop_staged(path: Path) -> None:
+    """Forget the next passphrase: what it was for did not happen."""
+    staged_file(path).unlink(missing_ok=True)
+
+
+def staged_file(path: Path) -> Path:
+    """Return where the next passphrase of a generated file is, or would be."""
+    return path.with_name(path.name + STAGED_SUFFIX)
+
+
+def text_of(passphrase: Passphrase) -> str:
+    """Return a passphrase as it travels to who does the work with it."""
+    return passphrase.reveal().decode()
+
+
+def _write(path: Path, content: bytes) -> None:
     make_private_directory(path.parent)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(words.encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        write_private(path, content)
     except OSError as error:
-        # A file that holds half a passphrase must not be found by the next start.
-        if error.errno != errno.EEXIST:
-            path.unlink(missing_ok=True)
         raise PassphraseError(
             f'cannot write passphrase file "{path}": {error.strerror or error}',
             hint="make its directory writable, or name a file of your own with"
             " --passphrase-file",
         ) from error
-    return Passphrase(words)
 
 
 def generate_words() -> str:
@@ -329,16 +365,6 @@ def generate_words() -> str:
 
     wordlist = Mnemonic("english").wordlist
     return " ".join(secrets.choice(wordlist) for _ in range(GENERATED_WORDS))
-
-
-def _sync_directory(path: Path) -> None:
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def lookup_keyring(service: str, name: str) -> str | None:

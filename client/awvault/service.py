@@ -395,6 +395,173 @@ class DoctorResult(Message, frozen=True):
     checks: list[Check]
 
 
+class RegisterRequest(SecretMessage, frozen=True):
+    """An account to be made known to a host."""
+
+    # As it was typed.
+    url: str
+    username: str
+    # The one that opens the vault now.
+    passphrase: str
+    # Another one for the account. None: it stays.
+    new_passphrase: str | None = None
+    # 24 words. Empty: only check whether it would work, and make them.
+    recovery_words: str = ""
+    invite: str | None = None
+    # Plain http to another machine is good enough.
+    insecure: bool = False
+
+
+class Registered(Message, frozen=True):
+    """An account that a host knows now."""
+
+    url: str
+    username: str
+    account_id: str
+    document_version: int
+    # Whose recovery words count: "this try", "an earlier try" that had arrived after
+    # all, or "before": the account had some already.
+    recovery: str
+    # As in `PassphraseResult`.
+    passphrase_file: str | None
+    passphrase_outdated: str | None
+
+
+class Prepared(SecretMessage, frozen=True):
+    """That registering would work, and the recovery key to write down."""
+
+    recovery_words: str
+    # Registered by now, and there are no words to write down.
+    registered: Registered | None = None
+
+
+class LoggedIn(Message, frozen=True):
+    """A machine that is a client of an account now."""
+
+    url: str
+    username: str
+    account_id: str
+    client_id: str
+    client_number: int
+    # Of the account, this one included.
+    clients: int
+    # What had been recorded here before, and is the account's now.
+    buckets_moved: int
+    events_moved: int
+    # Where the database of before is kept. None: there was none.
+    kept: str | None
+    # True: it was a client of the account already.
+    again: bool
+
+
+class RemoteInfo(Message, frozen=True):
+    """The host that keeps the account, as this client knows it."""
+
+    # As it was typed, and what proofs are bound to.
+    url: str
+    origin: str
+    username: str
+    insecure: bool
+    account_id: str
+    client_id: str
+    # When a round of sync last came to its end. None: not yet.
+    synced: str | None
+    # The newest record of this client that the host says it has. None: none.
+    acknowledged_seq: int | None
+    # A change of the account was sent and not answered.
+    attempt_pending: bool
+    # True: it was not answered either whether the account is registered.
+    registration_pending: bool
+    # What the host was caught at, in words.
+    alarms: list[str]
+
+
+class LoggedOut(Message, frozen=True):
+    """A host that is forgotten."""
+
+    url: str
+    # False: the host did not answer; the sessions end by themselves.
+    sessions_ended: bool
+
+
+class SessionRow(Message, frozen=True):
+    """One session of the account at its host."""
+
+    id: str
+    client_id: str
+    # What its owner calls the client. Empty: the account does not name it.
+    client_label: str
+    own: bool
+    # RFC 3339, of the full hour.
+    created: str
+    seen: str
+
+
+class SessionRequest(Message, frozen=True):
+    """One session, by its id."""
+
+    id: str
+
+
+class ClientRow(Message, frozen=True):
+    """One client of the account, as its owner admitted it."""
+
+    client_id: str
+    number: int
+    label: str
+    # True: the one that answers.
+    own: bool
+    # The version of the account document that admitted it.
+    added_version: int
+    revoked: bool
+    # What of its log is here and verified.
+    records: int
+    stored_bytes: int
+
+
+class HostUsage(Message, frozen=True):
+    """What the account takes at its host, as the host says."""
+
+    url: str
+    entries: int
+    stored_bytes: int
+    # None: no limit but its disk.
+    quota_bytes: int | None
+
+
+class PassphraseRequest(SecretMessage, frozen=True):
+    """A passphrase to prove; and for a change, the new one."""
+
+    passphrase: str
+    new_passphrase: str | None = None
+
+
+class RecoveryRequest(SecretMessage, frozen=True):
+    """A new recovery key for an account."""
+
+    passphrase: str
+    # 24 words. Empty: only make them.
+    recovery_words: str = ""
+
+
+class RecoverySet(Message, frozen=True):
+    """A recovery key that is in force."""
+
+    document_version: int
+
+
+class PassphraseResult(Message, frozen=True):
+    """What became of a passphrase."""
+
+    document_version: int
+    # True: it is another one than this client knew.
+    changed: bool
+    # The generated file that holds it from now on. None: there is none.
+    passphrase_file: str | None
+    # What still has the old one and is not ours to change. None: nothing has.
+    passphrase_outdated: str | None
+
+
 class StoreService(Protocol):
     """What needs the database and no key."""
 
@@ -441,6 +608,42 @@ class Service(StoreService, Protocol):
 
     async def repair(self, on_progress: OnProgress) -> RepairResult:
         """Put back on the host what it lacks and this vault has."""
+
+    async def prepare_registration(self, request: RegisterRequest) -> Prepared:
+        """Check that registering would work, and make the recovery key."""
+
+    async def register(self, request: RegisterRequest) -> Registered:
+        """Make the account known to a host."""
+
+    async def prepare_recovery(self, request: RecoveryRequest) -> Prepared:
+        """Make a new recovery key; it opens nothing yet."""
+
+    async def set_recovery(self, request: RecoveryRequest) -> RecoverySet:
+        """Let another recovery key open the account."""
+
+    async def remote(self) -> RemoteInfo:
+        """Say which host keeps the account."""
+
+    async def log_out(self) -> LoggedOut:
+        """Forget the host, and end this client's sessions there."""
+
+    async def sessions(self) -> list[SessionRow]:
+        """List the account's sessions at its host."""
+
+    async def end_session(self, request: SessionRequest) -> bool:
+        """End one of them."""
+
+    async def clients(self) -> list[ClientRow]:
+        """List the account's clients, by number."""
+
+    async def host_usage(self) -> HostUsage:
+        """Ask the host what the account takes there."""
+
+    async def change_passphrase(self, request: PassphraseRequest) -> PassphraseResult:
+        """Let another passphrase open the account, everywhere."""
+
+    async def check_passphrase(self, request: PassphraseRequest) -> PassphraseResult:
+        """Prove the account's passphrase here."""
 
 
 class Failure(Message, frozen=True):
@@ -503,6 +706,10 @@ _HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
         "if that process hangs, end it: nothing that it acknowledged is lost",
     ),
     (errors.BucketNotFoundError, "`awvault buckets` lists them"),
+    (
+        errors.WeakPassphraseError,
+        "--generate makes six words, which are enough",
+    ),
     (StorageFullError, "make room; what was stored before is intact"),
     (StorageCorruptError, "docs/guide/backup-and-restore.md says how to restore one"),
     (errors.IntegrityError, "`awvault verify` names every place that is damaged"),

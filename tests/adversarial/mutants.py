@@ -103,6 +103,9 @@ PASSPHRASE: Final = "awvault.crypto.passphrase"
 RECORDS: Final = "awserver.records"
 SLOTS: Final = "awvault.crypto.slots"
 ROWS: Final = "awvault.crypto.rows"
+RECOVERY: Final = "awvault.crypto.recovery"
+RECOVERING: Final = "awvault.recovering"
+PROVING_HOST: Final = "awserver.service.proving"
 
 DATABASE: Final = "awserver.storage.sqlite.database"
 DURABILITY: Final = "awvault.durability"
@@ -475,6 +478,43 @@ MUTANTS: Final = (
             ACCOUNT,
             "SealError:\n        raise WrongPassphraseError from None",
             "SealError as error:\n        raise WrongPassphraseError from error",
+        ),
+    ),
+    # -- T20: recovery
+    mutant(
+        "T20",
+        "the checksum of the words is not looked at",
+        "test_t20_recovery.py::taken_for_another",
+        (
+            RECOVERY,
+            "    except ValueError:\n        return None\n",
+            "    except ValueError:\n        return RecoveryKey(bytes(32))\n",
+        ),
+    ),
+    mutant(
+        "T20",
+        "any keys blob is opened by the words",
+        "test_t20_recovery.py::slot_of_another",
+        _BLOB_HASH,
+    ),
+    mutant(
+        "T20",
+        "the words stay when they were used",
+        "test_t20_recovery.py::were_used",
+        (
+            RECOVERING,
+            "passphrase=passphrase, recovery=recovery)",
+            "passphrase=passphrase, recovery=self._owner.recovery)",
+        ),
+    ),
+    mutant(
+        "T20",
+        "the host gives out what is wrapped before the words are proven",
+        "test_t20_recovery.py::words_of_another",
+        (
+            PROVING_HOST,
+            "        if not (is_signed and is_fresh and has_keys):\n",
+            "        if not (is_fresh and has_keys):\n",
         ),
     ),
     # -- T22: every bit

@@ -139,7 +139,10 @@ def commands() -> dict[str, click.Command]:
     for name in vault.list_commands(context):
         command = vault.get_command(context, name)
         assert command is not None
-        found[f"awvault {name}"] = command
+        if isinstance(command, click.Group):
+            found |= dict(leaves(f"awvault {name}", command))
+        else:
+            found[f"awvault {name}"] = command
     return found | dict(leaves("aw-server", server_cli.program))
 
 

@@ -14,6 +14,7 @@ from awvault.cli import options
 if TYPE_CHECKING:
     from awvault.control.client import ControlClient
     from awvault.opening import Composition
+    from awvault.passphrases import FoundPassphrase
     from awvault.processes import DataDirectory
     from awvault.service import Service, StoreService
     from awvault.settings import Settings
@@ -46,10 +47,20 @@ def composition_of(ctx: click.Context) -> "Composition":
     return PRODUCT if found is None else found
 
 
-def run_with_vault(ctx: click.Context, work: Callable[["Service"], Awaitable[T]]) -> T:
-    """Do `work` with a service that has the vault open; return what it returns."""
+def run_with_vault(
+    ctx: click.Context,
+    work: Callable[["Service"], Awaitable[T]],
+    *,
+    found: "FoundPassphrase | None" = None,
+) -> T:
+    """Do `work` with a service that has the vault open; return what it returns.
+
+    `found` opens it, where this process does; None: the passphrase is looked for.
+    """
     return _run(
-        ctx, work, lambda settings, directory: _open_vault(ctx, settings, directory)
+        ctx,
+        work,
+        lambda settings, directory: _open_vault(ctx, settings, directory, found),
     )
 
 
@@ -61,11 +72,16 @@ def run_with_store(
 
 
 def _open_vault(
-    ctx: click.Context, settings: "Settings", directory: "DataDirectory"
+    ctx: click.Context,
+    settings: "Settings",
+    directory: "DataDirectory",
+    found: "FoundPassphrase | None",
 ) -> AbstractAsyncContextManager["Service"]:
     from awvault.operations import open_service
 
-    return open_service(settings, directory, composition=composition_of(ctx))
+    return open_service(
+        settings, directory, composition=composition_of(ctx), found=found
+    )
 
 
 def open_store_here(

@@ -39,6 +39,14 @@ COMMANDS: Final = {
     "repair": ("syncing", "Put back on the host what it lost."),
     "host-view": ("checking", "Show what a host of this store would know."),
     "doctor": ("checking", "Look for what is wrong, and say what to do."),
+    "register": ("account", "Make the account known to a host."),
+    "login": ("account", "Make this machine a client of an account at a host."),
+    "logout": ("account", "Forget the host; the vault stays."),
+    "remote": ("account", "Show which host keeps the account."),
+    "clients": ("account", "The clients of the account."),
+    "sessions": ("account", "The account's sessions at its host."),
+    "recovery": ("recovery", "Make a new recovery key, or use the one you have."),
+    "passphrase": ("passphrase", "Change the passphrase, or prove it."),
 }
 
 

@@ -132,10 +132,38 @@ def _last_seen(client: "ClientStatus") -> str:
 
 @click.command("usage", epilog="Example: awvault usage")
 @options.vault_options
+@click.option(
+    "--host", "of_host", is_flag=True, help="Ask the host what it keeps, instead."
+)
 @options.json_option
 @click.pass_context
-def usage_command(ctx: click.Context, as_json: bool) -> None:
+def usage_command(ctx: click.Context, of_host: bool, as_json: bool) -> None:
     """Count records and bytes."""
+    if of_host:
+        _print_host_usage(ctx, as_json=as_json)
+    else:
+        _print_usage(ctx, as_json=as_json)
+
+
+def _print_host_usage(ctx: click.Context, *, as_json: bool) -> None:
+    from awvault.cli.output import print_fields, print_json
+    from awvault.service import bytes_text
+
+    usage = run_with_vault(ctx, lambda service: service.host_usage())
+    if as_json:
+        print_json(usage)
+        return
+    quota = usage.quota_bytes
+    print_fields(
+        [
+            ("host", usage.url),
+            ("records", f"{usage.entries} ({bytes_text(usage.stored_bytes)})"),
+            ("quota", "none" if quota is None else bytes_text(quota)),
+        ]
+    )
+
+
+def _print_usage(ctx: click.Context, *, as_json: bool) -> None:
     from awvault.cli.output import print_fields, print_json, print_table
     from awvault.service import bytes_text, counted
 

@@ -18,15 +18,28 @@ from awvault.service import (
     AddRequest,
     AddResult,
     BucketInfo,
+    ClientRow,
     DoctorResult,
     EventsRequest,
     ExportRequest,
+    HostUsage,
     HostView,
     ImportResult,
     LendRequest,
+    LoggedOut,
     OnProgress,
     OperationFailedError,
+    PassphraseRequest,
+    PassphraseResult,
+    Prepared,
+    RecoveryRequest,
+    RecoverySet,
+    Registered,
+    RegisterRequest,
+    RemoteInfo,
     RepairResult,
+    SessionRequest,
+    SessionRow,
     Status,
     SyncResult,
     UsageResult,
@@ -133,6 +146,59 @@ class ControlClient:
             else:
                 raise _cut_off()
             yield
+
+    async def prepare_registration(self, request: RegisterRequest) -> Prepared:
+        """See `Service.prepare_registration`."""
+        body = msgspec.json.encode(request)
+        return await self._result("prepare-registration", Prepared, body)
+
+    async def register(self, request: RegisterRequest) -> Registered:
+        """See `Service.register`."""
+        return await self._result("register", Registered, msgspec.json.encode(request))
+
+    async def prepare_recovery(self, request: RecoveryRequest) -> Prepared:
+        """See `Service.prepare_recovery`."""
+        body = msgspec.json.encode(request)
+        return await self._result("prepare-recovery", Prepared, body)
+
+    async def set_recovery(self, request: RecoveryRequest) -> RecoverySet:
+        """See `Service.set_recovery`."""
+        body = msgspec.json.encode(request)
+        return await self._result("set-recovery", RecoverySet, body)
+
+    async def remote(self) -> RemoteInfo:
+        """See `Service.remote`."""
+        return await self._result("remote", RemoteInfo)
+
+    async def log_out(self) -> LoggedOut:
+        """See `Service.log_out`."""
+        return await self._result("log-out", LoggedOut)
+
+    async def sessions(self) -> list[SessionRow]:
+        """See `Service.sessions`."""
+        return await self._result("sessions", list[SessionRow])
+
+    async def end_session(self, request: SessionRequest) -> bool:
+        """See `Service.end_session`."""
+        return await self._result("end-session", bool, msgspec.json.encode(request))
+
+    async def clients(self) -> list[ClientRow]:
+        """See `Service.clients`."""
+        return await self._result("clients", list[ClientRow])
+
+    async def host_usage(self) -> HostUsage:
+        """See `Service.host_usage`."""
+        return await self._result("host-usage", HostUsage)
+
+    async def change_passphrase(self, request: PassphraseRequest) -> PassphraseResult:
+        """See `Service.change_passphrase`."""
+        body = msgspec.json.encode(request)
+        return await self._result("change-passphrase", PassphraseResult, body)
+
+    async def check_passphrase(self, request: PassphraseRequest) -> PassphraseResult:
+        """See `Service.check_passphrase`."""
+        body = msgspec.json.encode(request)
+        return await self._result("check-passphrase", PassphraseResult, body)
 
     async def _result(
         self,

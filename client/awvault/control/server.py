@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import StreamReader, web
@@ -31,8 +31,12 @@ from awvault.service import (
     Failure,
     LendRequest,
     OnProgress,
+    PassphraseRequest,
     Progress,
+    RecoveryRequest,
+    RegisterRequest,
     Service,
+    SessionRequest,
     VerifyRequest,
     describe,
 )
@@ -45,6 +49,8 @@ WRITE_BYTES: Final = 64 * 1024
 UPLOAD_LINE_BYTES_MAX: Final = 2 * 1024 * 1024
 KEEPALIVE_SECONDS: Final = 1.0
 BACKLOG: Final = 32
+
+T = TypeVar("T")
 
 
 Lend = Callable[[Passphrase], AbstractAsyncContextManager[None]]
@@ -192,9 +198,7 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     "events": lambda service, body: service.events(
         msgspec.json.decode(body, type=EventsRequest)
     ),
-    "add": lambda service, body: _add(
-        service, msgspec.json.decode(body, type=AddRequest)
-    ),
+    "add": lambda service, body: _with_request(service.add, AddRequest, body),
     "export": lambda service, body: service.export_lines(
         msgspec.json.decode(body, type=ExportRequest)
     ),
@@ -206,11 +210,40 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     "usage": lambda service, _: _Call(lambda _: service.usage()),
     "host-view": lambda service, _: _Call(lambda _: service.host_view()),
     "doctor": lambda service, _: _Call(lambda _: service.doctor()),
+    "prepare-registration": lambda service, body: _with_request(
+        service.prepare_registration, RegisterRequest, body
+    ),
+    "register": lambda service, body: _with_request(
+        service.register, RegisterRequest, body
+    ),
+    "prepare-recovery": lambda service, body: _with_request(
+        service.prepare_recovery, RecoveryRequest, body
+    ),
+    "set-recovery": lambda service, body: _with_request(
+        service.set_recovery, RecoveryRequest, body
+    ),
+    "remote": lambda service, _: _Call(lambda _: service.remote()),
+    "log-out": lambda service, _: _Call(lambda _: service.log_out()),
+    "sessions": lambda service, _: _Call(lambda _: service.sessions()),
+    "end-session": lambda service, body: _with_request(
+        service.end_session, SessionRequest, body
+    ),
+    "clients": lambda service, _: _Call(lambda _: service.clients()),
+    "host-usage": lambda service, _: _Call(lambda _: service.host_usage()),
+    "change-passphrase": lambda service, body: _with_request(
+        service.change_passphrase, PassphraseRequest, body
+    ),
+    "check-passphrase": lambda service, body: _with_request(
+        service.check_passphrase, PassphraseRequest, body
+    ),
 }
 
 
-def _add(service: Service, request: AddRequest) -> _Answer:
-    return _Call(lambda _: service.add(request))
+def _with_request(
+    operation: Callable[[T], Awaitable[object]], kind: type[T], body: bytes
+) -> _Answer:
+    request = msgspec.json.decode(body, type=kind)
+    return _Call(lambda _: operation(request))
 
 
 def _verify(service: Service, request: VerifyRequest) -> _Answer:

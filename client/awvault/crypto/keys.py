@@ -112,7 +112,10 @@ class Passphrase:
         self._utf8 = utf8
 
     def reveal(self) -> bytes:
-        """Return the bytes that Argon2 gets. Only `crypto` and `strength` call it."""
+        """Return the bytes that Argon2 gets.
+
+        Only `crypto`, `strength` and `passphrases` call this.
+        """
         return self._utf8
 
     def __repr__(self) -> str:

@@ -357,7 +357,7 @@ class OpenedAccount:
 
 
 def open_keys(
-    secret: Passphrase | RecoveryKey,
+    secret: Passphrase | PassphraseKey | RecoveryKey,
     account: VerifiedAccount,
     keys_blob: bytes,
     *,
@@ -371,19 +371,23 @@ def open_keys(
     is also what an account without a recovery key gives. Raises `DocumentError` if
     the master key is not the one that signs the document, and as `open_ring`.
 
-    With a passphrase, Argon2 runs: takes about a second.
+    With a passphrase, Argon2 runs: takes about a second. Its key, where somebody has
+    derived it for this document's username and salt, is as good.
     """
     document = account.document
     blob = _named_blob(document, keys_blob)
-    owner: PassphraseKey | RecoveryKey
-    if isinstance(secret, Passphrase):
-        owner = derive_passphrase_key(
+    owner = (
+        derive_passphrase_key(
             secret, username=document.username, salt=document.salt, profile=profile
         )
-        master = _open_passphrase_slot(document, owner, blob)
-    else:
-        owner = secret
-        master = _open_recovery_slot(document, owner, blob)
+        if isinstance(secret, Passphrase)
+        else secret
+    )
+    master = (
+        _open_recovery_slot(document, owner, blob)
+        if isinstance(owner, RecoveryKey)
+        else _open_passphrase_slot(document, owner, blob)
+    )
     return OpenedAccount(
         account=account,
         blob=blob,

@@ -109,11 +109,7 @@ class ClaimUsername:
         self, opened: OpenedAccount, *, heads: Heads, profile: Profile, random: Random
     ) -> Edit:
         """See `Intent.run`."""
-        check_username(self.username)
-        if self.username == LOCAL_USERNAME:
-            raise InvalidInputError(
-                "username", f'"{LOCAL_USERNAME}" is the name of accounts without a host'
-            )
+        check_host_username(self.username)
         known = opened.account.document.username
         if known != LOCAL_USERNAME:
             raise InvalidInputError(
@@ -210,6 +206,15 @@ class ResetSecrets:
         """See `Intent.run`."""
         return _Sealer(opened, heads, profile, random).change_secrets(
             passphrase=self.passphrase, recovery=self.recovery
+        )
+
+
+def check_host_username(username: str) -> None:
+    """Raise `InvalidInputError` for a username that no host takes."""
+    check_username(username)
+    if username == LOCAL_USERNAME:
+        raise InvalidInputError(
+            "username", f'"{LOCAL_USERNAME}" is the name of accounts without a host'
         )
 
 

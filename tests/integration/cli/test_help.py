@@ -80,11 +80,17 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     text = REFERENCE.read_text("utf-8")
     context = click.Context(awvault.program)
     for name in COMMANDS:
-        assert f"### awvault {name}\n" in text
         command = awvault.program.get_command(context, name)
         assert command is not None
-        for option in options_of(command):
-            assert f"`{option}" in text, (name, option)
+        parts = (
+            {f"{name} {word}": part for word, part in command.commands.items()}
+            if isinstance(command, click.Group)
+            else {name: command}
+        )
+        for whole, part in parts.items():
+            assert f"### awvault {whole}\n" in text
+            for option in options_of(part):
+                assert f"`{option}" in text, (whole, option)
     for option in (*options_of(awvault.program), *options_of(aw_server.program)):
         assert f"`{option}" in text, option
 

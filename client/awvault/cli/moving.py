@@ -1,0 +1,133 @@
+"""How `awvault login` gets the data directory to itself."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from awvault.cli.context import (
+    HOLDER_WAIT_SECONDS,
+    composition_of,
+    holder_client,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from awvault.login import Login
+    from awvault.passphrases import FoundPassphrase
+    from awvault.processes import DataDirectory
+    from awvault.service import LoggedIn
+    from awvault.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginDone:
+    """What a login did, and what else a person must be told."""
+
+    logged_in: "LoggedIn"
+    notes: list[str]
+
+
+def log_in(ctx: click.Context, login: "Login") -> LoginDone:
+    """Log in with the vault of this command line, or make it."""
+    from awvault.processes import DataDirectory
+    from awvault.settings import prepare_data_dir
+
+    settings = settings_of(ctx)
+    prepare_data_dir(settings)
+    directory = DataDirectory(settings.data_dir)
+    found = _known_here(settings, directory)
+    return asyncio.run(_log_in(ctx, login, directory, found))
+
+
+def _known_here(
+    settings: "Settings", directory: "DataDirectory"
+) -> "FoundPassphrase | None":
+    """Return what opens the vault that is here; None: there is no vault."""
+    from awvault.opening import has_vault
+    from awvault.passphrases import find_passphrase
+    from awvault.terminals import find_terminal
+
+    if not has_vault(directory):
+        return None
+    return find_passphrase(settings, vault_exists=True, terminal=find_terminal())
+
+
+async def _log_in(
+    ctx: click.Context,
+    login: "Login",
+    directory: "DataDirectory",
+    found: "FoundPassphrase | None",
+) -> LoginDone:
+    from awvault.cli.output import progress_shown
+    from awvault.moving import Move
+    from awvault.passphrases import (
+        Source,
+        drop_staged,
+        promote_staged,
+        stage_passphrase,
+    )
+
+    generated = None
+    if found is not None and found.source is Source.GENERATED_FILE:
+        generated = found.path
+    async with _to_oneself(directory, login):
+        if generated is not None:
+            stage_passphrase(generated, login.passphrase)
+        with progress_shown("log in") as show:
+            move = Move(
+                login,
+                directory,
+                composition=composition_of(ctx),
+                on_progress=show,
+            )
+            try:
+                done = await move.run(None if found is None else found.passphrase)
+            except BaseException:
+                if generated is not None and not move.has_taken_place:
+                    drop_staged(generated)
+                raise
+        if generated is not None:
+            promote_staged(generated)
+    return LoginDone(logged_in=done, notes=_notes(found))
+
+
+def _notes(found: "FoundPassphrase | None") -> list[str]:
+    from awvault.passphrases import Source
+
+    match None if found is None else found.source:
+        case Source.GENERATED_FILE:
+            assert found is not None  # noqa: S101 - its source says so
+            return [f"{found.path} holds the account's passphrase from now on"]
+        case Source.FILE | Source.KEYRING:
+            assert found is not None  # noqa: S101 - its source says so
+            where = "the keyring" if found.path is None else str(found.path)
+            return [f"{where} still has the passphrase of before: change it now"]
+        case _:
+            return []
+
+
+@contextlib.asynccontextmanager
+async def _to_oneself(
+    directory: "DataDirectory", login: "Login"
+) -> AsyncIterator[None]:
+    """Hold the directory, or borrow it from the process that does."""
+    from awvault.errors import VaultLockedError
+    from awvault.passphrases import text_of
+    from awvault.service import LendRequest
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(directory.acquire())
+        except VaultLockedError:
+            client = await holder_client(directory, seconds=HOLDER_WAIT_SECONDS)
+            if client is None:
+                raise
+        else:
+            yield
+            return
+    async with client.lend(LendRequest(passphrase=text_of(login.passphrase))):
+        yield

@@ -1,0 +1,433 @@
+"""The commands that concern an account and its host, as a person runs them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from awvault.crypto.recovery import read_recovery_words
+from tests.helpers.hosts import HostProcess, host_process
+from tests.integration.cli.harness import Dialog, Machine
+
+STRONG = "plum tundra violin glacier walnut engine"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostProcess]:
+    with host_process(tmp_path / "host") as process:
+        yield process
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Machine:
+    return machine(tmp_path, "laptop")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Machine:
+    return machine(tmp_path, "desk")
+
+
+def machine(root: Path, name: str) -> Machine:
+    home = root / name
+    home.mkdir()
+    return Machine(home)
+
+
+def secret(machine: Machine, name: str, text: str) -> Path:
+    path = machine.home / name
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def generated(machine: Machine) -> str:
+    (file,) = machine.generated_files
+    return file.read_text().strip()
+
+
+def register(machine: Machine, host: HostProcess, *more: str | Path) -> dict[str, Any]:
+    """Register a machine that nobody sits at; its vault is made if there is none."""
+    if not machine.generated_files:
+        machine.ok("init")
+    words = machine.home / "words"
+    words.unlink(missing_ok=True)
+    done = machine.ok(
+        "register", host.url, "--username", "alice", "--recovery-file", words, "--json",
+        *more,
+    )  # fmt: skip
+    found = done.json()
+    assert isinstance(found, dict)
+    return found
+
+
+def add(machine: Machine, *texts: str) -> None:
+    for text in texts:
+        data = json.dumps({"text": text})
+        machine.ok("add", "notes", data, "--type", "note")
+
+
+def texts(machine: Machine) -> set[str]:
+    events = machine.ok("events", "notes", "--json").json()
+    return {event["data"]["text"] for event in events}
+
+
+# -- unattended ----------------------------------------------------------------
+
+
+def test_a_machine_that_nobody_sits_at_registers(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """The recovery words go to a file of its own; everything else is said as JSON."""
+    made = register(laptop, host)
+
+    words = laptop.home / "words"
+    assert words.stat().st_mode & 0o777 == 0o600
+    read_recovery_words(words.read_text())
+    assert made["username"] == "alice"
+    assert made["recovery"] == "this try"
+    remote = laptop.ok("remote", "--json").json()
+    assert (remote["url"], remote["username"]) == (host.url, "alice")
+    assert remote["account_id"] == made["account_id"]
+    assert remote["attempt_pending"] is False
+    usage = laptop.ok("usage", "--host", "--json").json()
+    assert usage == {
+        "url": host.url, "entries": 0, "stored_bytes": 0, "quota_bytes": None
+    }  # fmt: skip
+    assert laptop.ok("sessions", "list", "--json").json() == []
+
+
+def test_a_weak_passphrase_is_refused_where_nobody_can_choose(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """Exit status 1, with both numbers and a way out; the host hears nothing."""
+    file = secret(laptop, "weak", "plum tundra")
+    laptop.ok("init", "--passphrase-file", file)
+    options: list[str | Path] = ["--username", "alice", "--passphrase-file", file]
+
+    done = laptop.awvault(
+        "register", host.url, *options, "--recovery-file", laptop.home / "words"
+    )
+
+    assert done.status == 1
+    assert "at least 60" in done.err
+    assert "--generate" in done.err
+    assert "tundra" not in done.err
+    assert not (laptop.home / "words").exists()
+
+    strong = secret(laptop, "strong", STRONG)
+    done = laptop.ok(
+        "register", host.url, *options, "--new-passphrase-file", strong,
+        "--recovery-file", laptop.home / "words",
+    )  # fmt: skip
+    assert f"{file} still has the old passphrase" in done.err
+    assert laptop.awvault("status", "--passphrase-file", file).status == 1
+    laptop.ok("status", "--passphrase-file", strong)
+
+
+def test_words_that_nobody_can_write_down_are_not_made(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """Without a terminal and without a file, nothing is registered."""
+    laptop.ok("init")
+
+    done = laptop.awvault("register", host.url, "--username", "alice")
+
+    assert done.status == 1
+    assert "--recovery-file" in done.err
+    assert laptop.awvault("remote").status == 1
+    register(laptop, host)
+
+
+def test_a_host_that_is_away_is_status_3(laptop: Machine, host: HostProcess) -> None:
+    """So that a script can try again later."""
+    register(laptop, host)
+    host.kill()
+
+    for command in (["usage", "--host"], ["sessions", "list"]):
+        done = laptop.awvault(*command)
+        assert done.status == 3, done
+        assert "cannot be reached" in done.err
+
+
+def test_two_machines_share_an_account(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """What the second had recorded is its client's in the account, and starts go on."""
+    register(laptop, host)
+    desk.ok("init")
+    add(desk, "from the desk")
+    before = generated(desk)
+    account = secret(desk, "account", generated(laptop))
+
+    done = desk.ok(
+        "login", host.url, "--username", "alice", "--label", "the desk",
+        "--account-passphrase-file", account, "--json",
+    )  # fmt: skip
+
+    made = done.json()
+    assert (made["client_number"], made["clients"], made["events_moved"]) == (2, 2, 1)
+    assert "kept in" in done.err
+    assert generated(desk) == generated(laptop) != before
+    assert texts(desk) == {"from the desk"}
+    with desk.server():
+        assert texts(desk) == {"from the desk"}
+    clients = desk.ok("clients", "list", "--json").json()
+    assert [client["number"] for client in clients] == [1, 2]
+    assert [client["own"] for client in clients] == [False, True]
+    assert clients[1]["label"] == "the desk"
+
+
+def test_a_login_with_the_wrong_passphrase_leaves_the_machine_alone(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """The generated file still opens what was there."""
+    register(laptop, host)
+    desk.ok("init")
+    add(desk, "from the desk")
+    wrong = secret(desk, "account", STRONG)
+    before = generated(desk)
+
+    done = desk.awvault(
+        "login", host.url, "--username", "alice", "--account-passphrase-file", wrong
+    )
+
+    assert done.status == 1
+    assert "one of the two is another" in done.err
+    assert generated(desk) == before
+    assert texts(desk) == {"from the desk"}
+
+
+def test_a_passphrase_is_changed_and_the_file_follows(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """With six new words, and with a file; the old one opens nothing any more."""
+    register(laptop, host)
+    before = generated(laptop)
+
+    done = laptop.ok("passphrase", "change", "--generate", "--json")
+
+    after = generated(laptop)
+    assert before != after
+    assert done.json()["changed"] is True
+    assert done.json()["passphrase_file"] == str(laptop.generated_files[0])
+    laptop.ok("passphrase", "check")
+    old = secret(laptop, "old", before)
+    assert laptop.awvault("status", "--passphrase-file", old).status == 1
+
+    strong = secret(laptop, "strong", STRONG)
+    laptop.ok("passphrase", "change", "--new-passphrase-file", strong)
+    assert generated(laptop) == STRONG
+    assert len(laptop.generated_files) == 1
+
+
+def test_a_passphrase_that_was_changed_elsewhere_is_taken_over(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """The other machine goes on with the one it knows until it is proved there."""
+    register(laptop, host)
+    account = secret(desk, "account", generated(laptop))
+    desk.ok(
+        "login", host.url, "--username", "alice", "--passphrase-file", account,
+        "--account-passphrase-file", account,
+    )  # fmt: skip
+    laptop.ok("passphrase", "change", "--generate")
+    new = secret(desk, "new", generated(laptop))
+
+    desk.ok("status", "--passphrase-file", account)
+    with desk.server("--passphrase-file", account):
+        done = desk.awvault("passphrase", "check", "--passphrase-file", new, "--json")
+        assert done.json()["changed"] is True, done
+    desk.ok("status", "--passphrase-file", new)
+    assert desk.awvault("status", "--passphrase-file", account).status == 1
+
+
+def test_a_forgotten_passphrase_is_replaced_with_the_words(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """On any machine; the one that was there takes the new one over."""
+    register(laptop, host)
+    words = secret(desk, "words", (laptop.home / "words").read_text())
+    strong = secret(desk, "strong", STRONG)
+    use: list[str | Path] = ["recovery", "use", host.url, "--username", "alice"]
+    use += ["--words-file", words, "--new-passphrase-file", strong]
+
+    desk.ok(*use, "--recovery-file", desk.home / "new words")
+
+    new_words = read_recovery_words((desk.home / "new words").read_text())
+    assert new_words != read_recovery_words(words.read_text())
+    again = desk.awvault(*use, "--recovery-file", desk.home / "more words")
+    assert again.status == 1
+    assert "with this recovery key" in again.err
+    with laptop.server():
+        done = laptop.ok("passphrase", "check", "--json", "--passphrase-file", strong)
+        assert done.json()["changed"] is True
+    assert generated(laptop) == STRONG
+    laptop.ok("recovery", "new", "--recovery-file", laptop.home / "newest words")
+
+
+def test_sessions_are_listed_and_ended(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """What another client leaves open is seen by its label, and can be ended."""
+    register(laptop, host)
+
+    done = laptop.awvault("sessions", "revoke", "0123456789abcdef")
+
+    assert done.status == 1
+    assert "session" in done.err
+    assert laptop.ok("sessions", "list").out == "No client has a session.\n"
+
+
+def test_a_vault_leaves_its_host_and_comes_back(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """Logged out, the vault is used as before, and its host is gone."""
+    register(laptop, host)
+    add(laptop, "kept")
+
+    laptop.ok("logout")
+
+    assert laptop.awvault("remote").status == 1
+    assert laptop.awvault("logout").status == 1
+    assert texts(laptop) == {"kept"}
+    account = secret(laptop, "account", generated(laptop))
+    again = laptop.ok(
+        "login", host.url, "--username", "alice", "--account-passphrase-file", account,
+        "--json",
+    )  # fmt: skip
+    assert again.json()["again"] is True
+    assert laptop.ok("remote", "--json").json()["url"] == host.url
+
+
+def test_leaving_works_while_the_host_is_away(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """The host is forgotten at once; that its session goes on for a while is said."""
+    register(laptop, host)
+    host.kill()
+
+    done = laptop.ok("logout")
+
+    assert "30 idle days" in done.err
+
+
+# -- while aw-server runs ------------------------------------------------------
+
+
+def test_everything_works_through_the_running_server(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """Registering, changing the passphrase and logging in, with watchers at work."""
+    with laptop.server():
+        add(laptop, "one")
+        register(laptop, host)
+        laptop.ok("passphrase", "change", "--generate")
+        add(laptop, "two")
+        assert laptop.ok("remote", "--json").json()["username"] == "alice"
+    assert texts(laptop) == {"one", "two"}
+
+    with desk.server() as server:
+        add(desk, "three")
+        account = secret(desk, "account", generated(laptop))
+        desk.ok(
+            "login", host.url, "--username", "alice",
+            "--account-passphrase-file", account,
+        )  # fmt: skip
+        assert server.request("/api/0/buckets/notes/events/count") == 1
+        add(desk, "four")
+        assert texts(desk) == {"three", "four"}
+    assert texts(desk) == {"three", "four"}
+    assert generated(desk) == generated(laptop)
+
+
+# -- with a person -------------------------------------------------------------
+
+
+def test_a_person_writes_the_words_down(laptop: Machine, host: HostProcess) -> None:
+    """24 words are shown once, three are asked for, a wrong answer is asked again."""
+    file = secret(laptop, "weak", "plum tundra")
+    laptop.ok("init", "--passphrase-file", file)
+    with dialog(
+        laptop, "register", host.url, "--username", "alice", "--passphrase-file", file
+    ) as person:
+        person.expect("at least 60 are needed")
+        person.expect("press Enter for these six words:")
+        person.expect("New passphrase: ")
+        person.type("plum")
+        person.expect("Once more.")
+        person.expect("New passphrase: ")
+        person.type(STRONG)
+        person.expect("The same again: ")
+        person.type(STRONG)
+        person.expect("It is shown once.")
+        person.expect(" 1 ")
+        before = " 1 " + read_until(person, "Word ")
+        shown = before.split()
+        words = {int(shown[at]): shown[at + 1] for at in range(0, 48, 2)}
+        assert len(words) == 24
+        read_recovery_words(" ".join(words[place] for place in range(1, 25)))
+        for answered in range(3):
+            place = int(read_until(person, ": "))
+            if answered == 0:
+                person.type("wrong")
+                person.expect("Look again.")
+                person.expect(f"Word {place}: ")
+            person.type(words[place].upper())
+            if answered < 2:
+                person.expect("Word ")
+        person.expect("username")
+        assert person.end() == 0
+    strong = secret(laptop, "strong", STRONG)
+    laptop.ok("status", "--passphrase-file", strong)
+
+
+def test_a_person_logs_in_and_changes_the_passphrase(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """Each passphrase is asked for, and none is echoed."""
+    register(laptop, host)
+    with dialog(desk, "login", host.url, "--username", "alice") as person:
+        person.expect(f"Passphrase of alice at {host.url}: ")
+        person.type(generated(laptop))
+        person.expect("number 2")
+        assert person.end() == 0
+    with dialog(desk, "passphrase", "change") as person:
+        person.expect("Passphrase of the vault in ")
+        person.type(generated(laptop))
+        person.expect("press Enter for these six words:")
+        words = read_until(person, "New passphrase: ").strip()
+        person.type("")
+        person.expect("The same again: ")
+        person.type(words)
+        person.expect("The new passphrase opens the vault.")
+        assert person.end() == 0
+    secret(desk, "words", words)
+    desk.ok("passphrase", "check", "--passphrase-file", desk.home / "words")
+
+
+class dialog:  # noqa: N801 - used as a function
+    """A command on a terminal, ended whatever happens."""
+
+    def __init__(self, machine: Machine, *arguments: str | Path) -> None:
+        self._dialog = Dialog(machine, "awvault", *arguments)
+
+    def __enter__(self) -> Dialog:
+        return self._dialog
+
+    def __exit__(self, *_: object) -> None:
+        if self._dialog.process.poll() is None:
+            self._dialog.process.kill()
+            self._dialog.process.wait()
+
+
+def read_until(person: Dialog, text: str) -> str:
+    """Return what is shown before `text`."""
+    rest = person.shown
+    while text not in rest:
+        assert person._read() or text in person.shown, person.shown
+        rest = person.shown
+    before, _, person.shown = rest.partition(text)
+    return before
