@@ -15,7 +15,7 @@ from awvault.errors import (
     UnsupportedSuiteError,
     VaultDamagedError,
 )
-from awvault.remote import RemoteNotes
+from awvault.remote import Remote, RemoteNotes
 from awvault.sealing import LIVE, LOCAL, SLOTS
 from awvault.sync.channel import LIMITS, Limits
 from awvault.sync.rounds import OnProgress, Round, Syncer, ignore_progress
@@ -84,7 +84,8 @@ class SyncRunner:
         """Meet the host by the schedule from now on, where there is one."""
         self._starts = True
         self._plan_seals()
-        if self._has_host() and self._task is None:
+        remote = self._remote()
+        if remote is not None and self._task is None:
             period = self._schedule.period_seconds
             scheduler = Scheduler(
                 self,
@@ -96,6 +97,8 @@ class SyncRunner:
                 ),
                 timer=self._timer,
                 random=self._jitter,
+                # Who has just logged in has told the host already.
+                at_once=remote.synced_us is None,
             )
             self._scheduler = scheduler
             self._task = asyncio.create_task(scheduler.run())
@@ -199,18 +202,18 @@ class SyncRunner:
         self._met = host, syncer
         return self._met
 
-    def _has_host(self) -> bool:
-        """Say whether there is a host to meet; notes that are damaged name none."""
+    def _remote(self) -> Remote | None:
+        """Return the notes on the host; None: there is none, or they are damaged."""
         try:
-            return self._notes.load() is not None
+            return self._notes.load()
         except (VaultDamagedError, UnsupportedSuiteError) as error:
             log.error("nothing is synced", extra={"reason": str(error)})  # noqa: TRY400
-            return False
+            return None
 
     def _plan_seals(self) -> None:
         """Seal by the schedule where there is a host, and by growth where not."""
         plan = LOCAL
-        if self._has_host():
+        if self._remote() is not None:
             plan = SLOTS if self._schedule in DAILY_OR_STEADY else LIVE
         self._vault.plan_seals(plan)
 

@@ -138,16 +138,19 @@ class Scheduler:
         slot_seconds: int,
         timer: Timer,
         random: Callable[[], float],
+        at_once: bool = False,
     ) -> None:
         """Meet by `schedule`; `slot_seconds` is this client's second of the period.
 
-        `random` returns numbers from 0 to 1.
+        `random` returns numbers from 0 to 1. With `at_once`, the first round does
+        not wait for a slot.
         """
         self._meets = meets
         self._schedule = schedule
         self._slot_seconds = slot_seconds
         self._timer = timer
         self._random = random
+        self._at_once = at_once
         self._sealed = asyncio.Event()
         self.next_upload: float | None = None
         """When the next slot begins; None: at once, whenever there is something."""
@@ -167,11 +170,10 @@ class Scheduler:
     # -- steady, daily -------------------------------------------------------
 
     async def _slots(self, period: int) -> None:
+        if self._at_once:
+            await self._meet_before(self._next_slot(period))
         while True:
-            now = self._timer.now()
-            slot = next_slot(
-                now, period_seconds=period, slot_seconds=self._slot_seconds
-            )
+            slot = self._next_slot(period)
             self.next_upload = slot
             await self._sleep_until(slot)
             late = self._timer.now() - slot
@@ -182,6 +184,11 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - the next slot tries again
                 _note(error)
             await self._meet_before(slot + period)
+
+    def _next_slot(self, period: int) -> float:
+        return next_slot(
+            self._timer.now(), period_seconds=period, slot_seconds=self._slot_seconds
+        )
 
     async def _meet_before(self, end: float) -> None:
         """Make the round of a slot, again while it fails and there is time."""

@@ -103,7 +103,9 @@ class Diary:
 class Run:
     """A scheduler that runs, with its clock and its diary."""
 
-    def __init__(self, schedule: Schedule, *, slot: int = 120) -> None:
+    def __init__(
+        self, schedule: Schedule, *, slot: int = 120, at_once: bool = False
+    ) -> None:
         self.hands = Hands()
         self.diary = Diary(self.hands)
         self.scheduler = Scheduler(
@@ -112,6 +114,7 @@ class Run:
             slot_seconds=slot,
             timer=self.hands,
             random=lambda: 1.0,
+            at_once=at_once,
         )
         self.task = asyncio.create_task(self.scheduler.run())
 
@@ -177,6 +180,19 @@ async def test_a_steady_client_meets_once_in_a_period(schedule: Schedule) -> Non
         assert {moment % period for moment in run.diary.meetings} == {120}
         assert run.diary.polls == []
         assert run.scheduler.next_upload == run.diary.meetings[-1] + period
+
+
+async def test_a_client_that_is_new_does_not_wait_for_its_slot() -> None:
+    """It meets once at the start, tries again if need be, and then keeps its slots."""
+    async with Run(Schedule.DAILY, at_once=True) as run:
+        run.diary.failing = lambda times: TransportError("down") if times < 3 else None
+        await run.passes(2 * DAY_SECONDS)
+
+    first = run.diary.meetings[:3]
+    assert [moment - START for moment in first] == [0, 60, 180]
+    assert run.diary.seals == run.diary.meetings[3:]
+    assert {moment % DAY_SECONDS for moment in run.diary.seals} == {120}
+    assert len(run.diary.seals) == 2
 
 
 async def test_a_slot_that_was_slept_through_is_left_out() -> None:
