@@ -188,28 +188,55 @@ class Vault:
         self._resources = contextlib.AsyncExitStack()
         self._closed = False
         self._meet: Callable[[], Awaitable[object]] | None = None
+        self._end_meeting: Callable[[], Awaitable[object]] | None = None
 
     # -- opening and closing -------------------------------------------------
 
     @classmethod
     async def open(
         cls,
-        data_dir: str | Path,
+        where: str | Path,
         *,
         passphrase: str | None = None,
         passphrase_file: str | Path | None = None,
+        username: str | None = None,
+        data_dir: str | Path | None = None,
+        insecure: bool = False,
     ) -> "Vault":
-        """Open the vault in `data_dir`, and make it where there is none.
+        """Open the vault in the directory `where`, and make it where there is none.
 
         The passphrase is `passphrase`, or lies in `passphrase_file`, or is
         looked for where `awvault` looks for it. Raises `WrongPassphraseError`;
         `VaultLockedError` if another process has the directory; and
         `IntegrityError` if what is stored is not what this owner sealed.
+
+        Where `where` is the address of a host, open the account `username` there.
+        The first time this program becomes a client of the account, with a vault
+        in `data_dir`, or in a directory of its own. Raises `TransportError` then if
+        the host does not answer, and `LoginRefusedError`; later it opens also
+        without the host. `insecure` allows plain http to another machine.
         """
+        if isinstance(where, str) and "://" in where:
+            from awvault import hosted
+
+            if username is None:
+                raise InvalidInputError("username", "name the account at this host")
+            return await hosted.open_at_host(
+                where,
+                username=username,
+                passphrase=passphrase,
+                passphrase_file=passphrase_file,
+                data_dir=data_dir,
+                insecure=insecure,
+            )
+        if username is not None or data_dir is not None:
+            raise InvalidInputError(
+                "username", "username and data_dir go with the address of a host"
+            )
         from awvault import opening
 
         return await opening.open_for_library(
-            Path(data_dir), passphrase=passphrase, passphrase_file=passphrase_file
+            Path(where), passphrase=passphrase, passphrase_file=passphrase_file
         )
 
     async def __aenter__(self) -> Self:
@@ -244,6 +271,8 @@ class Vault:
         if self._closed:
             return
         self._closed = True
+        if self._end_meeting is not None:
+            await self._end_meeting()
         await self._sealer.stop()
         await self._replica.close()
         await self._durable.close()
@@ -891,9 +920,14 @@ class Vault:
 
     # -- the host, for who uses the library -----------------------------------
 
-    def meet_with(self, meet: Callable[[], Awaitable[object]]) -> None:
-        """Let `sync` exchange records with a host by calling `meet`."""
-        self._meet = meet
+    def meet_with(
+        self,
+        meet: Callable[[], Awaitable[object]],
+        *,
+        end: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Let `sync` exchange records with a host by `meet`, and end that by `end`."""
+        self._meet, self._end_meeting = meet, end
 
     async def sync(self) -> None:
         """Send what is stored here to the host, and bring what others sent.
