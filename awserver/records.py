@@ -187,6 +187,13 @@ class SealedRecord:
     ) -> Self:
         """Read a record from its three parts; as `decode`."""
         header = Header.decode(header_bytes)
+        return cls.of_header(header, header_bytes, signature, body)
+
+    @classmethod
+    def of_header(
+        cls, header: Header, header_bytes: bytes, signature: bytes, body: bytes | None
+    ) -> Self:
+        """Read the rest of a record whose header was just decoded; as `decode`."""
         if len(signature) != SIGNATURE_BYTES:
             raise MalformedRecordError(
                 f"a signature has {SIGNATURE_BYTES} bytes, got {len(signature)}"

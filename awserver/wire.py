@@ -18,7 +18,6 @@ from awserver.proofs import NONCE_BYTES
 from awserver.records import (
     HEADER_BYTES,
     ID_BYTES,
-    RECORD_BYTES_MIN,
     SEQ_MAX,
     SIGNATURE_BYTES,
     Header,
@@ -298,17 +297,25 @@ class FrameReader:
     def __init__(self) -> None:
         """Begin before the first frame."""
         self._held = bytearray()
+        self._header: Header | None = None
+        """Of the frame that begins what is held, once it has come."""
 
     def feed(self, data: bytes) -> Iterator[SealedRecord]:
         """Yield the records that are whole once `data` has come."""
-        self._held += data
+        source: bytes | bytearray = data
+        if self._held:
+            self._held += data
+            source = self._held
         at = 0
         try:
-            while (end := self._frame_end(at)) is not None:
-                yield self._record(at, end)
-                at = end
+            while (frame := self._frame(source, at)) is not None:
+                record, at = frame
+                yield record
         finally:
-            del self._held[:at]
+            if source is self._held:
+                del self._held[:at]
+            else:
+                self._held += source[at:]
 
     def end(self) -> None:
         """Raise `MalformedRecordError` if the stream ended inside a frame."""
@@ -317,32 +324,36 @@ class FrameReader:
                 f"the records end inside a frame, after {len(self._held)} of its bytes"
             )
 
-    def _frame_end(self, at: int) -> int | None:
-        """Return where the frame at `at` ends; None: not all of it has come."""
-        if len(self._held) - at < _FLAGS_BYTES:
+    def _frame(
+        self, source: bytes | bytearray, at: int
+    ) -> tuple[SealedRecord, int] | None:
+        """Return the record at `at` and its end; None: not all of it has come."""
+        size = len(source)
+        if size - at < _FLAGS_BYTES:
             return None
-        flags = self._held[at]
+        flags = source[at]
         if flags not in {0, BODY_FOLLOWS}:
             raise MalformedRecordError(f"a frame has flags {flags}, 0 or 1 is known")
-        end = at + _FLAGS_BYTES + RECORD_BYTES_MIN
-        if len(self._held) < end:
+        start = at + _FLAGS_BYTES
+        signature = start + HEADER_BYTES
+        body = end = signature + SIGNATURE_BYTES
+        if size < end:
             return None
+        header_bytes = bytes(source[start:signature])
+        header = self._header or Header.decode(header_bytes)
         if flags == BODY_FOLLOWS:
-            head = at + _FLAGS_BYTES
-            header = Header.decode(bytes(self._held[head : head + HEADER_BYTES]))
             end += header.body_bytes
-        return end if len(self._held) >= end else None
-
-    def _record(self, at: int, end: int) -> SealedRecord:
-        head = at + _FLAGS_BYTES
-        signature = head + HEADER_BYTES
-        body = signature + SIGNATURE_BYTES
-        follows = self._held[at] == BODY_FOLLOWS
-        return SealedRecord.of_parts(
-            bytes(self._held[head:signature]),
-            bytes(self._held[signature:body]),
-            bytes(self._held[body:end]) if follows else None,
+        if size < end:
+            self._header = header
+            return None
+        self._header = None
+        record = SealedRecord.of_header(
+            header,
+            header_bytes,
+            bytes(source[signature:body]),
+            bytes(source[body:end]) if flags == BODY_FOLLOWS else None,
         )
+        return record, end
 
 
 def encode_documents(documents: list[bytes]) -> bytes:

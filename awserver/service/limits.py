@@ -20,42 +20,35 @@ _IPV6_NETWORK_BYTES: Final = 8
 class Buckets:
     """One bucket for each key, all of one rate."""
 
-    def __init__(self, rate: Rate, clock: Clock) -> None:
+    def __init__(self, rate: Rate) -> None:
         """Begin with full buckets."""
         self._rate = rate
-        self._clock = clock
         self._buckets: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many buckets are in memory."""
         return len(self._buckets)
 
-    def wait_seconds(self, key: Hashable) -> float:
-        """Return how long to wait for one; 0: there is one."""
-        missing = 1.0 - self._left(key)
-        return max(0.0, missing * 60.0 / self._rate.per_minute)
-
-    def take(self, key: Hashable) -> None:
-        """Take one, which `wait_seconds` has found to be there."""
-        self._put(key, self._left(key) - 1.0)
-
-    def give_back(self, key: Hashable) -> None:
-        """Take back a `take`."""
-        self._put(key, self._left(key) + 1.0)
-
-    def _left(self, key: Hashable) -> float:
+    def left(self, key: Hashable, now_us: int) -> float:
+        """Return how many there are; below 1, none may be taken."""
         found = self._buckets.get(key)
         if found is None:
             return float(self._rate.burst)
         left, at_us = found
-        grown = (self._clock.micros() - at_us) * self._rate.per_minute / _MINUTE_US
+        grown = (now_us - at_us) * self._rate.per_minute / _MINUTE_US
         return min(float(self._rate.burst), left + grown)
 
-    def _put(self, key: Hashable, left: float) -> None:
-        self._buckets[key] = (min(float(self._rate.burst), left), self._clock.micros())
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > BUCKETS_MAX:
-            self._buckets.popitem(last=False)
+    def wait_seconds(self, left: float) -> float:
+        """Return how long to wait until there is one."""
+        return (1.0 - left) * 60.0 / self._rate.per_minute
+
+    def put(self, key: Hashable, left: float, now_us: int) -> None:
+        """Note how many there are now, of which a full bucket is the most."""
+        buckets = self._buckets
+        buckets[key] = (min(float(self._rate.burst), left), now_us)
+        buckets.move_to_end(key)
+        if len(buckets) > BUCKETS_MAX:
+            buckets.popitem(last=False)
 
 
 class Limiter:
@@ -63,16 +56,18 @@ class Limiter:
 
     def __init__(self, limits: RateLimits, clock: Clock) -> None:
         """Begin with nothing used."""
-        self._account = _buckets(limits.account, clock)
-        self._address = _buckets(limits.address, clock)
-        self._overall = _buckets(limits.overall, clock)
+        self._clock = clock
+        self._account = _buckets(limits.account)
+        self._address = _buckets(limits.address)
+        self._overall = _buckets(limits.overall)
 
     def charge(
         self, *, account: Hashable | None = None, address: str | None = None
     ) -> None:
         """Count one request; raises `RateLimitedError`, and then counts nothing."""
+        now_us = self._clock.micros()
         wanted = [
-            (buckets, key)
+            (buckets, key, buckets.left(key, now_us))
             for buckets, key in (
                 (self._account, account),
                 (self._address, None if address is None else network_of(address)),
@@ -80,20 +75,22 @@ class Limiter:
             )
             if buckets is not None and key is not None
         ]
-        wait = max((one.wait_seconds(key) for one, key in wanted), default=0.0)
-        if wait > 0:
-            raise RateLimitedError(retry_seconds=math.ceil(wait))
-        for buckets, key in wanted:
-            buckets.take(key)
+        waits = [one.wait_seconds(left) for one, _, left in wanted if left < 1.0]
+        if waits:
+            raise RateLimitedError(retry_seconds=math.ceil(max(waits)))
+        for buckets, key, left in wanted:
+            buckets.put(key, left - 1.0, now_us)
 
     def forgive(self, account: Hashable) -> None:
         """Do not count for the account what turned out to be its owner."""
         if self._account is not None:
-            self._account.give_back(account)
+            now_us = self._clock.micros()
+            left = self._account.left(account, now_us)
+            self._account.put(account, left + 1.0, now_us)
 
 
-def _buckets(rate: Rate | None, clock: Clock) -> Buckets | None:
-    return None if rate is None else Buckets(rate, clock)
+def _buckets(rate: Rate | None) -> Buckets | None:
+    return None if rate is None else Buckets(rate)
 
 
 def network_of(address: str) -> bytes:

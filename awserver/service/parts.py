@@ -11,7 +11,7 @@ from awserver.service.known import KnownDocuments
 from awserver.service.limits import Limiter
 from awserver.service.proving import Prover
 from awserver.service.secrets import make_token
-from awserver.service.times import Clock, Random
+from awserver.service.times import SESSION_HOURS_MAX, Clock, Random
 from awserver.storage.base import AccountStore, Grant, LogStore, Session
 
 
@@ -43,11 +43,12 @@ class Parts:
 
     def grant(self, caller: Caller) -> Grant:
         """Return what must hold still when the caller's request is done."""
+        hour = self.clock.hour()
         return Grant(
             account_id=caller.account_id,
             token_hash=caller.token_hash,
-            seen_hour_min=self.clock.seen_hour_min(),
-            hour=self.clock.hour(),
+            seen_hour_min=hour - SESSION_HOURS_MAX,
+            hour=hour,
         )
 
     def new_session(self, account: AccountId, client_id: str) -> tuple[str, Session]:

@@ -19,6 +19,7 @@ from awserver.service.base import Caller, Changes, Sessions
 from awserver.service.limits import Limiter
 from awserver.service.parts import Parts
 from awserver.service.secrets import read_token
+from awserver.service.times import SESSION_HOURS_MAX
 from awserver.storage.base import Grant, Standing
 from awserver.wire import (
     SESSION_ID_BYTES,
@@ -109,10 +110,7 @@ class HostSessions(Sessions):
         account, token_hash = read_token(token)
         access = self._parts.accounts.access(account, token_hash)
         hour = self._parts.clock.hour()
-        if (
-            access is None
-            or access.session.seen_hour < self._parts.clock.seen_hour_min()
-        ):
+        if access is None or access.session.seen_hour < hour - SESSION_HOURS_MAX:
             raise SessionInvalidError
         if access.standing is not Standing.ACTIVE:
             raise AccountDisabledError

@@ -32,7 +32,8 @@ class Clock:
 
     def micros(self) -> int:
         """Return microseconds since 1970."""
-        self._latest_us = max(self._latest_us, self.now_us())
+        now_us = self.now_us()
+        self._latest_us = max(self._latest_us, now_us)
         return self._latest_us
 
     def seconds(self) -> int:

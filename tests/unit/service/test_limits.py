@@ -96,14 +96,15 @@ def test_what_is_forgiven_was_not_counted(turned: TurnedClock) -> None:
 
 def test_memory_is_bounded(turned: TurnedClock) -> None:
     """Of more keys than there is room for the one unused for the longest goes."""
-    buckets = Buckets(Rate(burst=1, per_minute=1), Clock(turned))
+    buckets = Buckets(Rate(burst=1, per_minute=1))
+    now_us = Clock(turned).micros()
     for key in range(BUCKETS_MAX):
-        buckets.take(key)
-    buckets.take(0)
-    buckets.take(BUCKETS_MAX)
+        buckets.put(key, 0.0, now_us)
+    buckets.put(0, 0.0, now_us)
+    buckets.put(BUCKETS_MAX, 0.0, now_us)
     assert len(buckets) == BUCKETS_MAX
-    assert buckets.wait_seconds(0) > 0
-    assert buckets.wait_seconds(1) == 0
+    assert buckets.left(0, now_us) == 0
+    assert buckets.left(1, now_us) == 1
 
 
 @pytest.mark.parametrize(
