@@ -7,6 +7,7 @@ comes, and whoever sends too slowly is cut off.
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass
@@ -380,6 +381,9 @@ def _reason(error: Exception) -> str:
         cause = error.certificate_error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return shown(cause.verify_message)
-    if isinstance(cause, OSError) and cause.strerror:
-        return shown(cause.strerror)
+    if isinstance(cause, OSError):
+        # asyncio puts the address in place of the system's words; where a name is
+        # not found, the number is not one of the system's.
+        number = cause.errno or 0
+        return os.strerror(number) if number > 0 else shown(cause.strerror or "")
     return shown(type(cause).__name__)
