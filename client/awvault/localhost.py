@@ -225,7 +225,7 @@ class _Localhost:
             opened.push_async_callback(vault.close)
             noticing = asyncio.create_task(self._noticer.run(vault))
             opened.push_async_callback(_ended, noticing)
-            service = control.service = VaultService(
+            service = VaultService(
                 vault,
                 self._settings,
                 self._found,
@@ -233,6 +233,7 @@ class _Localhost:
                 server_url=self._url,
             )
             opened.push_async_callback(service.close)
+            control.serve(service)
             if not self._is_ready:
                 await control.start()
             holder.set(vault)
@@ -245,9 +246,10 @@ class _Localhost:
                 # The vault outlives its users.
                 await users.aclose()
                 return
-            control.service = None
+            control.lent()
             await holder.take_back()
         await self._wait_for_end(loan, holder)
+        control.given_back()
 
     def _tell_once(self) -> None:
         if not self._is_ready:

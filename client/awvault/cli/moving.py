@@ -12,6 +12,7 @@ from awvault.cli.context import (
     HOLDER_WAIT_SECONDS,
     composition_of,
     holder_client,
+    run_with_vault,
     settings_of,
 )
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from awvault.login import Login
     from awvault.passphrases import FoundPassphrase
     from awvault.processes import DataDirectory
-    from awvault.service import LoggedIn
+    from awvault.service import LoggedIn, Service
     from awvault.settings import Settings
 
 
@@ -40,7 +41,30 @@ def log_in(ctx: click.Context, login: "Login") -> LoginDone:
     prepare_data_dir(settings)
     directory = DataDirectory(settings.data_dir)
     found = _known_here(settings, directory)
-    return asyncio.run(_log_in(ctx, login, directory, found))
+    done = asyncio.run(_log_in(ctx, login, directory, found))
+    return LoginDone(
+        logged_in=done.logged_in, notes=[*done.notes, *_fetched(ctx, login)]
+    )
+
+
+def _fetched(ctx: click.Context, login: "Login") -> list[str]:
+    """Fetch what the other clients have recorded; return what stood in the way."""
+    from awvault.cli.output import progress_shown
+    from awvault.errors import HostRefusedError, TransportError
+    from awvault.passphrases import FoundPassphrase, Source
+    from awvault.service import OperationFailedError
+
+    async def work(service: "Service") -> None:
+        with progress_shown("sync") as show:
+            await service.sync(show)
+
+    # A prompt: the one that was typed, or read for the account, opens the vault now.
+    found = FoundPassphrase(passphrase=login.passphrase, source=Source.PROMPT)
+    try:
+        run_with_vault(ctx, work, found=found)
+    except (TransportError, HostRefusedError, OperationFailedError) as error:
+        return [f"what others recorded comes later: {error}"]
+    return []
 
 
 def _known_here(

@@ -74,13 +74,29 @@ class ControlServer:
 
         With `lend`, a command may have the vault's files to itself.
         """
-        self.service: Service | None = None
-        """None: there is no open vault to answer for."""
+        self._service: Service | None = None
+        self._opened = asyncio.Event()
+        self._is_lent = False
         self._held = held
         self._lend = lend
         self._token = ControlToken.generate()
         self._port = 0
         self._runner: web.AppRunner | None = None
+
+    def serve(self, service: Service) -> None:
+        """Answer for the service of a vault that is open now."""
+        self._service = service
+        self._opened.set()
+
+    def lent(self) -> None:
+        """Refuse requests: a command has the vault's files."""
+        self._service = None
+        self._is_lent = True
+        self._opened.clear()
+
+    def given_back(self) -> None:
+        """Let requests wait for the vault, which is being opened."""
+        self._is_lent = False
 
     async def start(self) -> int:
         """Listen on a free port, write control.json, and return the port."""
@@ -154,7 +170,11 @@ class ControlServer:
         if operation == "lend" and self._lend is not None:
             asked = msgspec.json.decode(await request.read(), type=LendRequest)
             return _Call(partial(_lend_vault, self._lend, asked))
-        service = self.service
+        if self._is_lent:
+            return _Call(_refuse)
+        if self._service is None:
+            await self._opened.wait()
+        service = self._service
         if service is None:
             return _Call(_refuse)
         if operation == "import":

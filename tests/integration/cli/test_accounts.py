@@ -74,6 +74,17 @@ def texts(machine: Machine) -> set[str]:
     return {event["data"]["text"] for event in events}
 
 
+def clients_label(machine: Machine) -> str:
+    (client,) = [
+        client
+        for client in machine.ok("clients", "list", "--json").json()
+        if client["own"]
+    ]
+    label = client["label"]
+    assert isinstance(label, str)
+    return label
+
+
 # -- unattended ----------------------------------------------------------------
 
 
@@ -157,6 +168,8 @@ def test_two_machines_share_an_account(
 ) -> None:
     """What the second had recorded is its client's in the account, and starts go on."""
     register(laptop, host)
+    add(laptop, "from the laptop")
+    laptop.ok("sync")
     desk.ok("init")
     add(desk, "from the desk")
     before = generated(desk)
@@ -174,6 +187,11 @@ def test_two_machines_share_an_account(
     assert texts(desk) == {"from the desk"}
     with desk.server():
         assert texts(desk) == {"from the desk"}
+        buckets = desk.ok("buckets", "--json").json()
+    others = [bucket for bucket in buckets if not bucket["own"]]
+    assert [(bucket["events"], bucket["client_label"]) for bucket in others] == [
+        (1, clients_label(laptop))
+    ]
     clients = desk.ok("clients", "list", "--json").json()
     assert [client["number"] for client in clients] == [1, 2]
     assert [client["own"] for client in clients] == [False, True]
@@ -328,6 +346,7 @@ def test_everything_works_through_the_running_server(
         add(laptop, "two")
         assert laptop.ok("remote", "--json").json()["username"] == "alice"
     assert texts(laptop) == {"one", "two"}
+    laptop.ok("sync")
 
     with desk.server() as server:
         add(desk, "three")
@@ -339,6 +358,8 @@ def test_everything_works_through_the_running_server(
         assert server.request("/api/0/buckets/notes/events/count") == 1
         add(desk, "four")
         assert texts(desk) == {"three", "four"}
+        events = [bucket["events"] for bucket in desk.ok("buckets", "--json").json()]
+        assert sorted(events) == [2, 2]
     assert texts(desk) == {"three", "four"}
     assert generated(desk) == generated(laptop)
 
