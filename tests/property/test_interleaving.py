@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from awserver.records import ClientId, SealedRecord, Seq
@@ -101,6 +101,8 @@ async def _shown(
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
+    # Each example takes a while, and they are short: a smaller one says no more.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_the_order_of_arrival_does_not_matter(

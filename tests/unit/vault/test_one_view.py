@@ -223,9 +223,9 @@ async def test_a_correction_in_the_journal_is_no_copy_of_anothers(
     (number,) = await insert(first, (0, 1, A))
     await exchange(first, second)
     await correct(first, number, 5, 1, A)
-    await first.seal_now()
+    assert await seal_whole(first) == 1
     await correct(second, number, 7, 1, B)
-    await pull(second, first)
+    assert await pull(second, first) == 1
     path = second.database.path.parent
     await second.close()
 

@@ -490,6 +490,26 @@ async def test_two_hashes_at_one_place_are_a_fork(clients: Clients) -> None:
         fourth.replica.check_mentions(fourth.replica.heads())
 
 
+async def test_verify_names_what_clients_have_seen_otherwise(
+    clients: Clients,
+) -> None:
+    """A record that speaks of another one than is here is in order, and told."""
+    _, first, second = clients
+    await insert(second, (0, 1, A), (1, 1, B))
+    await seal_whole(second)
+    other = Mention(
+        seen={second.keys.client_id: Head(seq=Seq(0), hash=NO_HASH)},
+        document=first.keys.pin,
+    )
+    await second.replica.accept(first.keys.client_id, [forged(first, mention=other)])
+
+    found = await verify(second.database, second.store, second.keys, lambda _: None)
+
+    (finding,) = found.findings
+    assert first.keys.client_id.hex()[:8] in finding.where
+    assert "two of record 0" in finding.problem
+
+
 async def test_what_the_host_does_not_supply_is_withheld(clients: Clients) -> None:
     """A record, a log, a document, a client: each is named with both numbers."""
     account, first, second = clients
