@@ -3,8 +3,12 @@
 The work is the same whatever is wrong, and for a name that nobody has: a document
 is looked up, or a decoy taken; the nonce is checked; a signature is verified, under
 the key that is due or one that nobody has. Only then is a proof refused.
+
+A document takes its time to read where it is not in memory, the longer the more
+clients it names. So what could tell a name by its time is answered at an even one.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +33,20 @@ DECOY_KEY: Final = bytes.fromhex(
 """A point of the curve: it costs what any key costs. Who proves it proves nothing."""
 
 NO_ORIGIN: Final = ""
+
+EVEN_SECONDS: Final = 0.02
+"""A salt, or a refusal, comes so long after it was asked for: no sooner for a name
+that nobody has. A first look at an account takes a fraction of it."""
+
+
+def due_time() -> float:
+    """Return when an answer is due that must not tell by its time."""
+    return asyncio.get_running_loop().time() + EVEN_SECONDS
+
+
+async def wait_until(due: float) -> None:
+    """Return at that time of the event loop, or at once where it has passed."""
+    await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from awserver.proofs import Action
 from awserver.service.base import Caller, Changes, Sessions
 from awserver.service.limits import Limiter
 from awserver.service.parts import Parts
+from awserver.service.proving import due_time, wait_until
 from awserver.service.secrets import read_token
 from awserver.service.times import SESSION_HOURS_MAX
 from awserver.storage.base import Grant, Standing
@@ -58,24 +59,35 @@ class HostSessions(Sessions):
     ) -> PreloginAnswer:
         """See `Sessions.prelogin`."""
         self._prelogins.charge(account=request.username, address=address)
+        due = due_time()
         subject = await self._parts.prover.subject(request.username)
-        return PreloginAnswer(
+        answer = PreloginAnswer(
             salt=subject.salt, nonce=self._parts.prover.nonce(request.username)
         )
+        await wait_until(due)
+        return answer
 
     async def create(self, request: SessionRequest, *, address: str) -> SessionAnswer:
         """See `Sessions.create`."""
         # A client's key cannot be guessed, so tries with it lock nobody out.
         guessed = None if request.by == "client" else request.username
         self._parts.proofs.charge(account=guessed, address=address)
+        due = due_time()
+        try:
+            answer = await self._create_at_last(request)
+        except ProofRefusedError:
+            await wait_until(due)
+            raise
+        if guessed is not None:
+            self._parts.proofs.forgive(guessed)
+        return answer
+
+    async def _create_at_last(self, request: SessionRequest) -> SessionAnswer:
         for _ in range(TRIES_MAX):
             try:
-                answer = await self._create(request)
+                return await self._create(request)
             except DocumentConflictError:
                 continue  # look again at who may
-            if guessed is not None:
-                self._parts.proofs.forgive(guessed)
-            return answer
         raise ProofRefusedError
 
     async def _create(self, request: SessionRequest) -> SessionAnswer:

@@ -191,6 +191,12 @@ HOST_MUTANTS: Final = (
             "        if not found and self._parts.settings.registration != 'open':",
         ),
     ),
+    mutant(
+        "T13",
+        "answers come as soon as they are found",
+        "test_t13_names.py::even_time",
+        (PROVING, "EVEN_SECONDS: Final = 0.02", "EVEN_SECONDS: Final = 0.0"),
+    ),
     # -- T14: guessing
     mutant(
         "T14",
@@ -223,14 +229,9 @@ HOST_MUTANTS: Final = (
         ),
         (
             SESSIONS,
-            """            except DocumentConflictError:
-                continue  # look again at who may
-""",
-            """            except DocumentConflictError:
-                continue  # look again at who may
-            except ProofRefusedError:
-                self._parts.proofs.charge(account=guessed, address=address)
-                raise
+            "            await wait_until(due)\n            raise\n",
+            """            self._parts.proofs.charge(account=guessed, address=address)
+            raise
 """,
         ),
     ),

@@ -5,6 +5,7 @@ the times agree too, `python -m tests.adversarial.timing` measures: a clock in a
 test is no proof, and fails for other reasons.
 """
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from tests.helpers.hosts import Answer, Member, Visitor, visitor
 from tests.helpers.lying_host import LyingHost, lying_host
 from tests.helpers.randomness import fixed
 
+EVEN_SECONDS: Final = 0.02
 NOBODY: Final = ("nobody", "alice1", "a", "z" * 32, "local")
 
 
@@ -44,6 +46,22 @@ async def test_prelogin_answers_in_one_form(
 
         assert form(unknown) == form(known), username
         assert unknown.as_(PreloginAnswer).salt != known.as_(PreloginAnswer).salt
+
+
+async def test_answers_come_at_an_even_time(
+    member: Member, mine: Visitor, host: LyingHost, at: Visitor
+) -> None:
+    """Not sooner for a name that nobody has, nor for a document that is in memory."""
+    await host.restart()
+    nobody = Member("nobody", username="nobody")
+    for who in (member, nobody, member):
+        begun = time.monotonic()
+        await prelogin(at, who.username)
+        assert time.monotonic() - begun >= EVEN_SECONDS
+        request = replace(await who.session_request(at), signature=bytes(64))
+        begun = time.monotonic()
+        assert (await at.post("/sessions", request)).status == 401
+        assert time.monotonic() - begun >= EVEN_SECONDS
 
 
 async def test_a_decoy_is_as_stable_as_a_salt(
