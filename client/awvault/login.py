@@ -41,6 +41,7 @@ from awvault.crypto.keys import (
     derive_login_key,
 )
 from awvault.crypto.passphrase import STANDARD, Profile, derive_passphrase_key
+from awvault.crypto.slots import Ring
 from awvault.errors import (
     DocumentError,
     EditConflictError,
@@ -98,6 +99,7 @@ class Admission:
     client_id: ClientId
     keystore: bytes
     """Sealed."""
+    ring: Ring
 
 
 class _Pending(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -223,6 +225,7 @@ class Entrance:
                     keys_blob=keys_blob,
                     client_id=client.client_id,
                     keystore=new_keystore(opened, account, client, self._random),
+                    ring=opened.ring,
                 )
             if unanswered is not None and account.document.version < version:
                 # It was not taken, and will not be: its nonce was for a minute.

@@ -1,33 +1,29 @@
 """Moving the vault of a machine to an account that a host keeps.
 
-What was recorded here belonged to an account of this machine alone. Its events are
-sealed again, as records of the client that the other account has admitted, in a
-database of its own beside the old one; when that is whole, it takes the place of
-`vault.db` in one step. The old database is kept. Wherever this is cut, the data
-directory has one vault that opens, the old one or the new one, and running it again
-goes on with the same client.
+What was recorded here belonged to an account of this machine alone. It is sealed
+again, as records of the client that the other account has admitted, in a database
+beside the old one (`joining`); when that is whole, it takes the place of `vault.db`
+in one step. The old database is kept. Wherever this is cut, the data directory has
+one vault that opens, the old one or the new one, and running it again goes on with
+the same client.
 """
 
 import asyncio
 import contextlib
-import errno
-import json
-import os
-import shutil
 import socket
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from awserver.documents import LOCAL_USERNAME
+from awserver.records import AccountId
+from awserver.storage.sqlite.database import Database
+from awvault import tables
 from awvault.accounts import Accounts, Connect, connect
-from awvault.columns.timestamps import from_datetime
 from awvault.crypto.keys import Passphrase
 from awvault.errors import Error, InvalidInputError, WrongPassphraseError
 from awvault.files import sync_directory
-from awvault.incoming import NewRows
-from awvault.joining import make_vault
+from awvault.joining import Resealed, discard, joining_path, make_vault, reseal, swap
 from awvault.login import Admission, Entrance, Login
 from awvault.opening import (
     LABEL_CHARS_MAX,
@@ -37,21 +33,14 @@ from awvault.opening import (
     open_vault,
 )
 from awvault.processes import DataDirectory
+from awvault.protocol.account import open_keystore
 from awvault.remote import Remote, RemoteNotes
 from awvault.service import LoggedIn, OnProgress, Progress, ignore_progress
-from awvault.settings import make_private_directory
+from awvault.unlocked import Unlocked
 from awvault.vault import Vault
 
 PENDING_FILE: Final = "login.json"
 """The client of a login that is under way; sealed, but for its names."""
-
-STAGING_DIRECTORY: Final = "login"
-"""Where the new database is made, before it takes its place."""
-
-KEPT_DIRECTORY: Final = "before-login-"
-"""Where the old database is kept, with the first digits of its client's id."""
-
-PAGE_EVENTS: Final = 8_192
 
 
 class MoveError(Error):
@@ -69,11 +58,13 @@ def this_machine() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Joined:
+class _Built:
     """A new database that is whole."""
 
-    events: int
-    buckets: int
+    buckets: int = 0
+    events: int = 0
+    resealed: Resealed | None = None
+    """None: there was nothing to take along."""
 
 
 class Move:
@@ -126,12 +117,9 @@ class Move:
                 return await self._go_back(vault)
             self._check_is_settled(vault)
             admission = await self._entrance.enter()
-            joined = await self._build(admission, vault)
-            client_id = vault.keys.client_id
-        kept = self._directory.path / f"{KEPT_DIRECTORY}{client_id.hex()[:8]}"
-        await asyncio.to_thread(_keep, self._directory.database, kept)
-        self._composition.step("login-old-kept")
-        return await self._take_place(admission, joined, kept)
+            built = await self._build(admission, vault)
+            account_id = vault.keys.account_id
+        return await self._take_place(admission, built, account_id)
 
     async def _open_old(self, passphrase: Passphrase | None) -> Vault:
         """Open the vault that is here; an earlier login may have moved it already."""
@@ -148,8 +136,8 @@ class Move:
     async def _begin(self) -> LoggedIn:
         """Log in where there is no vault."""
         admission = await self._entrance.enter()
-        joined = await self._build(admission, None)
-        return await self._take_place(admission, joined, None)
+        built = await self._build(admission, None)
+        return await self._take_place(admission, built, None)
 
     async def _go_back(self, vault: Vault) -> LoggedIn:
         """Log in again with a vault of the account: its client is one already."""
@@ -167,7 +155,7 @@ class Move:
             passphrase=self._login.passphrase,
         )
         self._entrance.forget()
-        return self._logged_in(vault, _Joined(events=0, buckets=0), None)
+        return self._logged_in(vault)
 
     def _check_is_settled(self, vault: Vault) -> None:
         notes = RemoteNotes(vault.database, vault.keys, random=self._composition.random)
@@ -180,16 +168,15 @@ class Move:
 
     # -- the new database ----------------------------------------------------
 
-    @property
-    def _staging(self) -> DataDirectory:
-        return DataDirectory(self._directory.path / STAGING_DIRECTORY)
+    async def _build(self, admission: Admission, old: Vault | None) -> _Built:
+        """Make the new client's database, with all that the old one holds.
 
-    async def _build(self, admission: Admission, old: Vault | None) -> _Joined:
-        """Make the new client's database, with the events of the old one."""
-        staging = self._staging
-        await asyncio.to_thread(_make_empty, staging.path)
+        What an earlier try has begun is made anew: more may have been recorded.
+        """
+        path = joining_path(self._directory)
+        await asyncio.to_thread(discard, self._directory)
         await make_vault(
-            staging.database,
+            path,
             account_id=admission.account.document.account_id,
             client_id=admission.client_id,
             documents=admission.documents,
@@ -197,12 +184,26 @@ class Move:
             keystore=admission.keystore,
             probe=self._composition.probe,
         )
+        await self._save_notes(path, admission)
         self._composition.step("login-vault-made")
-        async with self._opened(staging) as new:
-            joined = _Joined(events=0, buckets=0)
-            if old is not None:
-                joined = await self._copy(old, new)
-            notes = RemoteNotes(new.database, new.keys, random=self._composition.random)
+        built = _Built() if old is None else await self._reseal(admission, old)
+        self._composition.step("login-vault-whole")
+        return built
+
+    async def _save_notes(self, path: Path, admission: Admission) -> None:
+        """Let the new vault know its host from the start."""
+        document = admission.account.document
+        keystore = open_keystore(
+            admission.ring[document.epoch],
+            document.account_id,
+            admission.client_id,
+            admission.keystore,
+        )
+        keys = Unlocked.of(admission.account, admission.ring, keystore)
+        database = await asyncio.to_thread(Database.open, path, create=False)
+        try:
+            await asyncio.to_thread(tables.prepare, database)
+            notes = RemoteNotes(database, keys, random=self._composition.random)
             await notes.save(
                 Remote(
                     url=self._login.url,
@@ -210,59 +211,40 @@ class Move:
                     username=self._login.username,
                 )
             )
-        self._composition.step("login-vault-whole")
-        return joined
+        finally:
+            await database.close()
 
-    @contextlib.asynccontextmanager
-    async def _opened(self, directory: DataDirectory) -> AsyncIterator[Vault]:
-        async with await open_vault(
-            directory, self._login.passphrase, self._composition
-        ) as vault:
-            yield vault
-
-    async def _copy(self, old: Vault, new: Vault) -> _Joined:
-        """Insert what the old vault shows into the new one."""
+    async def _reseal(self, admission: Admission, old: Vault) -> _Built:
         await old.settle()
         buckets = old.buckets()
-        total = sum(old.count(bucket_id) for bucket_id in buckets)
-        done = 0
-        for bucket_id, bucket in buckets.items():
-            await new.create_bucket(
-                bucket_id,
-                type=bucket.type,
-                client=bucket.client,
-                hostname=bucket.hostname,
-                # The standard library writes lone surrogates as escapes.
-                data=json.dumps(bucket.data).encode("ascii"),
-                created_us=from_datetime(bucket.created),
-            )
-            table = await old.read_async(bucket_id, order="oldest")
-            for at in range(0, len(table), PAGE_EVENTS):
-                page = table.take(slice(at, at + PAGE_EVENTS))
-                await new.insert_rows(
-                    bucket_id,
-                    NewRows(
-                        starts=page.start.tolist(),
-                        durations=page.duration.tolist(),
-                        texts=[page.texts[text] for text in page.data],
-                        flags=page.flags.tolist(),
-                        stored_at=page.stored_at.tolist(),
-                    ),
-                )
-                done += len(page)
-                self._on_progress(Progress(phase="events", done=done, total=total))
-        return _Joined(events=done, buckets=len(buckets))
+        resealed = await reseal(
+            old.database,
+            old.keys,
+            joining_path(self._directory),
+            ring=admission.ring,
+            random=self._composition.random,
+            step=self._composition.step,
+            on_records=lambda done, total: self._on_progress(
+                Progress(phase="records", done=done, total=total)
+            ),
+        )
+        return _Built(
+            buckets=len(buckets),
+            events=sum(old.count(bucket_id) for bucket_id in buckets),
+            resealed=resealed,
+        )
 
     async def _take_place(
-        self, admission: Admission, joined: _Joined, kept: Path | None
+        self, admission: Admission, built: _Built, old: AccountId | None
     ) -> LoggedIn:
-        """Let the new database be the vault."""
-        await asyncio.to_thread(_take_place, self._staging, self._directory)
+        """Let the new database be the vault; `old`: of whom the one before was."""
+        kept = await asyncio.to_thread(self._swap, old)
         self._has_taken_place = True
         self._composition.step("login-vault-moved")
         self._entrance.forget()
         document = admission.account.document
         entry = document.client(admission.client_id)
+        resealed = built.resealed
         return LoggedIn(
             url=self._login.url,
             username=document.username,
@@ -270,13 +252,27 @@ class Move:
             client_id=admission.client_id.hex(),
             client_number=0 if entry is None else entry.number,
             clients=len(document.clients),
-            buckets_moved=joined.buckets,
-            events_moved=joined.events,
+            buckets_moved=built.buckets,
+            events_moved=built.events,
+            unreadable_records=0 if resealed is None else resealed.unreadable_records,
+            left_rows=0 if resealed is None else resealed.left_rows,
             kept=None if kept is None else str(kept),
             again=False,
         )
 
-    def _logged_in(self, vault: Vault, joined: _Joined, kept: Path | None) -> LoggedIn:
+    def _swap(self, old: AccountId | None) -> Path | None:
+        """Put the new database in its place; return where the old one is kept."""
+        directory = self._directory
+        try:
+            if old is not None:
+                return swap(directory, old, step=self._composition.step)
+            joining_path(directory).replace(directory.database)
+            sync_directory(directory.path)
+        except OSError as error:
+            raise MoveError(directory.database, error) from error
+        return None
+
+    def _logged_in(self, vault: Vault) -> LoggedIn:
         keys = vault.keys
         return LoggedIn(
             url=self._login.url,
@@ -285,64 +281,10 @@ class Move:
             client_id=keys.client_id.hex(),
             client_number=keys.client_number,
             clients=len(keys.clients),
-            buckets_moved=joined.buckets,
-            events_moved=joined.events,
-            kept=None if kept is None else str(kept),
+            buckets_moved=0,
+            events_moved=0,
+            unreadable_records=0,
+            left_rows=0,
+            kept=None,
             again=True,
         )
-
-
-def _make_empty(path: Path) -> None:
-    """Make a private directory without files: what a login that was cut left goes."""
-    try:
-        shutil.rmtree(path, ignore_errors=False)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise MoveError(path, error) from error
-    make_private_directory(path)
-
-
-def _keep(database: Path, directory: Path) -> None:
-    """Keep a closed database under another name too, until its own is taken."""
-    kept = directory / database.name
-    try:
-        _check_closed(database)
-        make_private_directory(directory)
-        kept.unlink(missing_ok=True)
-        try:
-            os.link(database, kept)
-        except OSError as error:
-            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EXDEV}:
-                raise
-            # A file system without links: a copy is as good, and takes longer.
-            shutil.copy2(database, kept)
-            with kept.open("rb+") as file:
-                os.fsync(file.fileno())
-        sync_directory(directory)
-        sync_directory(directory.parent)
-    except OSError as error:
-        raise MoveError(database, error) from error
-
-
-def _take_place(staging: DataDirectory, directory: DataDirectory) -> None:
-    """Move a closed database to its place, in one step."""
-    try:
-        _check_closed(staging.database)
-        staging.database.replace(directory.database)
-        sync_directory(directory.path)
-        shutil.rmtree(staging.path, ignore_errors=True)
-    except OSError as error:
-        raise MoveError(directory.database, error) from error
-
-
-def _check_closed(database: Path) -> None:
-    """Raise unless everything is in the file: a write-ahead log belongs to one name.
-
-    Left beside another database of that name, it would be taken for that one's.
-    """
-    for suffix in ("-wal", "-shm"):
-        beside = database.with_name(database.name + suffix)
-        if suffix == "-wal" and beside.exists() and beside.stat().st_size:
-            raise OSError(errno.EBUSY, "another program reads it", str(database))
-        beside.unlink(missing_ok=True)

@@ -448,6 +448,10 @@ class LoggedIn(Message, frozen=True):
     # What had been recorded here before, and is the account's now.
     buckets_moved: int
     events_moved: int
+    # What stays in the old database alone: records that a faulty client had sealed,
+    # journal rows that do not open.
+    unreadable_records: int
+    left_rows: int
     # Where the database of before is kept. None: there was none.
     kept: str | None
     # True: it was a client of the account already.

@@ -244,6 +244,12 @@ def _tell_logged_in(done: "LoginDone", *, as_json: bool) -> None:
             f"{counted(made.events_moved, 'event')} of this machine became the"
             f" account's; the old vault is kept in {made.kept}"
         )
+    if made.unreadable_records or made.left_rows:
+        note(
+            f"{counted(made.unreadable_records, 'record')} and"
+            f" {counted(made.left_rows, 'journal row')} that cannot be read stay in the"
+            " old vault alone"
+        )
     for line in done.notes:
         note(line)
 

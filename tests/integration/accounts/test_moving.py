@@ -1,5 +1,6 @@
 """Logging in with a machine: what it recorded moves, and what was there is kept."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,10 @@ async def test_what_a_machine_recorded_becomes_the_account_s(tmp_path: Path) -> 
         async with await open_vault(tmp_path / "copy", passphrase=LOCAL) as old:
             assert old.buckets() == {}
         assert done.kept is not None
-        async with await open_vault(Path(done.kept), passphrase=LOCAL) as old:
+        (tmp_path / "copy" / "vault.db").unlink()
+        shutil.copy(done.kept, tmp_path / "copy" / "vault.db")
+        (tmp_path / "copy" / "vault.db").chmod(0o600)
+        async with await open_vault(tmp_path / "copy", passphrase=LOCAL) as old:
             assert shown_by(old) == before
             assert old.read("activity_x").stored_at.tolist() == stored.tolist()
 
@@ -184,10 +188,15 @@ STEPS = [
     "login-attempt-stored",
     "login-answered",
     "login-vault-made",
+    "resealed",
+    "journal-resealed",
     "login-vault-whole",
-    "login-old-kept",
+    "kept",
+    "replaced",
+    "read-only",
     "login-vault-moved",
 ]
+MOVED = {"replaced", "read-only", "login-vault-moved"}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -203,7 +212,7 @@ async def test_whatever_kills_it_there_is_one_vault_and_it_goes_on(
         with pytest.raises(KilledError):
             await net.move("desk", steps=steps).run(OLD)
 
-        moved = step == "login-vault-moved"
+        moved = step in MOVED
         async with await open_vault(
             tmp_path / "desk", passphrase=PASSPHRASE if moved else LOCAL
         ) as vault:

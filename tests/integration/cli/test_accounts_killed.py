@@ -67,7 +67,7 @@ def test_t16_a_killed_change_of_the_passphrase(
 
 @pytest.mark.parametrize(
     "step",
-    ["login-answered", "login-vault-whole", "login-old-kept", "login-vault-moved"],
+    ["login-answered", "login-vault-whole", "kept", "login-vault-moved"],
 )
 def test_a_killed_login(tmp_path: Path, host: HostProcess, step: str) -> None:
     """The next start opens the old vault or the new one; the login then ends."""
