@@ -108,7 +108,7 @@ def are_objects(texts: Sequence[bytes]) -> bool:
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     if not lengths.all():
         return False
-    lasts = np.cumsum(lengths) - 1
+    lasts = lengths.cumsum() - 1
     braced = (characters[lasts] == _CLOSING) & (
         characters[lasts - lengths + 1] == _OPENING
     )

@@ -11,7 +11,7 @@ the limits below or raises `PayloadError`, in memory bounded by those limits.
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Annotated, Final
 
@@ -374,12 +374,12 @@ def _decode_header(encoded: bytes | memoryview) -> _Header:
 
 
 def _from_planes(planes: memoryview, count: int) -> U64:
-    column = np.zeros(count, dtype=np.uint64)
-    if count:
-        octets = np.frombuffer(planes, dtype=np.uint8).reshape(-1, count)
-        for shift, plane in enumerate(octets):
-            column |= plane.astype(np.uint64) << np.uint64(8 * shift)
-    return column
+    if not planes:
+        return np.zeros(count, dtype=np.uint64)
+    octets = np.zeros((count, 8), dtype=np.uint8)
+    found = np.frombuffer(planes, dtype=np.uint8).reshape(-1, count)
+    octets[:, : len(found)] = found.T
+    return octets.view("<u8").ravel().astype(np.uint64, copy=False)
 
 
 def _unzigzag(codes: U64) -> NDArray[np.int64]:
@@ -396,23 +396,17 @@ def _decode_rows(header: _Header, columns: list[U64]) -> EventTable:
     """
     if any(column[:1].any() for column in columns[:2]):
         raise PayloadError("payload has a first row that is not where it says")
-    steps = _unzigzag(columns[0])
-    _refuse_beyond(steps, ID_MAX, "id steps")
-    ids = np.int64(header.first_id) + np.cumsum(steps)
+    _refuse_beyond(columns[0], ID_MAX, "id steps")
+    ids = np.int64(header.first_id) + _unzigzag(columns[0]).cumsum()
+    _refuse_beyond(columns[1], DURATION_US_MAX, "gaps")
     gaps = _unzigzag(columns[1])
-    _refuse_beyond(gaps, DURATION_US_MAX, "gaps")
     if len(columns[2]) and int(columns[2].max()) > DURATION_US_MAX + 1:
         raise PayloadError("payload has a duration beyond the years 1 to 9999")
     durations = columns[2].view(np.int64) - 1
     lengths = np.maximum(durations, 0)
     gaps[1:] += lengths[:-1]
-    starts = np.int64(header.first_start) + np.cumsum(gaps)
-    stored = columns[5]
-    offsets = _unzigzag(np.maximum(stored, np.uint64(1)) - np.uint64(1))
-    _refuse_beyond(offsets, DURATION_US_MAX, "stored_at offsets")
-    stored_at = np.where(stored == 0, np.int64(-1), starts + offsets)
-    if (stored_at[stored != 0] < 0).any():
-        raise PayloadError("payload has a stored_at before 1970")
+    starts = np.int64(header.first_start) + gaps.cumsum()
+    stored_at = _decode_stored_at(columns[5], starts)
     return EventTable(
         id=ids,
         revision=columns[4].astype(np.uint32),
@@ -425,9 +419,20 @@ def _decode_rows(header: _Header, columns: list[U64]) -> EventTable:
     )
 
 
+def _decode_stored_at(codes: U64, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    if not codes.any():
+        return np.full(len(codes), -1, dtype=np.int64)
+    offsets = np.maximum(codes, np.uint64(1)) - np.uint64(1)
+    _refuse_beyond(offsets, DURATION_US_MAX, "stored_at offsets")
+    stored_at = np.where(codes == 0, np.int64(-1), starts + _unzigzag(offsets))
+    if (stored_at[codes != 0] < 0).any():
+        raise PayloadError("payload has a stored_at before 1970")
+    return stored_at
+
+
 def _decode_data(zones: Sequence[_Zone], codes: U64) -> NDArray[np.uint32]:
     new = codes == 0
-    brought = np.cumsum(new)
+    brought = new.cumsum()
     rows = [zone.rows for zone in zones]
     texts_before = list(accumulate((zone.texts for zone in zones), initial=0))
     # As every zone brings as many texts as it names, this is so of their sums.
@@ -445,7 +450,7 @@ def _split_texts(joined: bytes, lengths: U64) -> list[bytes]:
     # Before they are added up: no sum of so many, so short, overflows.
     if len(lengths):
         _check_text_length(int(lengths.max()))
-    ends: list[int] = np.cumsum(lengths).tolist()
+    ends: list[int] = lengths.cumsum().tolist()
     if (ends[-1] if ends else 0) != len(joined):
         raise PayloadError(
             f"payload has {len(joined)} bytes of texts, {ends[-1] if ends else 0}"
@@ -460,6 +465,10 @@ def _cut(
     zones: Sequence[_Zone], whole: EventTable, texts: list[bytes]
 ) -> list[tuple[int, EventTable]]:
     """Return the zones as tables of their own, which keep nothing else alive."""
+    if len(zones) == 1:
+        table = replace(whole, texts=texts)
+        _check_order(table)
+        return [(zones[0].bucket_id, table)]
     cut = []
     row = text = 0
     for zone in zones:
@@ -504,8 +513,11 @@ def _check_values(table: EventTable) -> None:
 
 
 def _check_order(table: EventTable) -> None:
-    steps = np.diff(table.start)
-    if (steps < 0).any() or (np.diff(table.id)[steps == 0] < 0).any():
+    steps = table.start[1:] - table.start[:-1]
+    ties = steps == 0
+    if (steps < 0).any() or (
+        ties.any() and (table.id[1:][ties] < table.id[:-1][ties]).any()
+    ):
         raise PayloadError("payload has rows that are not by (start, id)")
 
 
@@ -523,6 +535,7 @@ def _check_texts(texts: Sequence[bytes]) -> None:
         raise PayloadError("payload has data that is no JSON object")
 
 
-def _refuse_beyond(values: NDArray[np.int64], limit: int, what: str) -> None:
-    if len(values) and (int(values.min()) < -limit or int(values.max()) > limit):
+def _refuse_beyond(codes: U64, limit: int, what: str) -> None:
+    """Refuse zigzag codes of numbers further from zero than `limit`."""
+    if len(codes) and int(codes.max()) > 2 * limit:
         raise PayloadError(f"payload has {what} beyond {limit}")
