@@ -18,6 +18,7 @@ from tests.adversarial.mutants_of_clients import CLIENT_MUTANTS
 from tests.adversarial.mutants_of_hosts import HOST_MUTANTS
 from tests.adversarial.mutants_of_logins import LOGIN_MUTANTS
 from tests.adversarial.mutants_of_views import VIEW_MUTANTS
+from tests.adversarial.mutants_of_walks import WALK_MUTANTS
 
 MUTANTS = (
     *mutants.MUTANTS,
@@ -25,6 +26,7 @@ MUTANTS = (
     *CLIENT_MUTANTS,
     *LOGIN_MUTANTS,
     *VIEW_MUTANTS,
+    *WALK_MUTANTS,
 )
 TEST_FILES = sorted(Path(__file__).parent.glob("test_t[0-9][0-9]_*.py"))
 

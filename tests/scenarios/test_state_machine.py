@@ -24,7 +24,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, settings
+from hypothesis import (
+    HealthCheck,
+    Phase,
+    currently_in_test_context,
+    event,
+    settings,
+)
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -132,10 +138,14 @@ class HostMachine(RuleBasedStateMachine):
         try:
             self.end()
         finally:
-            self.run(self.world.end())
-            self.runner.close()
-            self.proxy.__exit__(None, None, None)
-            shutil.rmtree(self.directory)
+            self.release()
+
+    def release(self) -> None:
+        """End everything, in whatever state it is."""
+        self.run(self.world.end())
+        self.runner.close()
+        self.proxy.__exit__(None, None, None)
+        shutil.rmtree(self.directory)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -351,11 +361,13 @@ class HostMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def sync_without_host(self, pick: int) -> None:
+        client = self.pick(pick)
         self.proxy.refuse()
         self.proxy.drop()
         with pytest.raises(TransportError):
-            self.run(self.pick(pick).round())
+            self.run(client.round())
         self.proxy.accept()
+        self._check_unaccused(client)
 
     @rule(pick=picks, moment=st.integers(0, 60))
     def restart_host_under_a_round(self, pick: int, moment: int) -> None:
@@ -441,7 +453,7 @@ class HostMachine(RuleBasedStateMachine):
             )
             with contextlib.suppress(HostRefusedError):
                 self.run(client.round())
-            event(f"restored host, {'noticed' if client.alarms() else 'the same'}")
+            _count(f"restored host, {'noticed' if client.alarms() else 'the same'}")
             assert bool(client.alarms()) is less
         newest = max(client.version for client in self.world.clients)
         able = [one for one in self.world.clients if one.version == newest]
@@ -475,7 +487,7 @@ class HostMachine(RuleBasedStateMachine):
             self.run(lied_to())
         assert self.world.host.lie is HONEST
         caught = bool(client.alarms())
-        event(f"{type(lie).__name__}, {'caught' if caught else 'not caught'}")
+        _count(f"{type(lie).__name__}, {'caught' if caught else 'not caught'}")
         # Honest again: the work goes on.
         self.check()
         self.may_alarm[client.number] = 2
@@ -500,7 +512,7 @@ class HostMachine(RuleBasedStateMachine):
         if lie.told and self._mentioned(client, whose, before) > seq:
             assert caught
 
-    def _record_more(self, client: Client, *, records: int) -> None:
+    def record_more(self, client: Client, *, records: int) -> None:
         """Let a client have something new, so that there is something to lie about."""
         self.create(client.number, "window")
         for _ in range(records):
@@ -521,10 +533,10 @@ class HostMachine(RuleBasedStateMachine):
     def host_hides_what_another_has_seen(self, pick: int) -> None:
         """One client's record speaks of another's, which the host keeps back."""
         client, whose, witness = (self.pick(pick + at) for at in range(3))
-        self._record_more(whose, records=1)
+        self.record_more(whose, records=1)
         self.sync(whose.number)
         self.sync(witness.number)
-        self._record_more(witness, records=1)
+        self.record_more(witness, records=1)
         self.sync(witness.number)
         seq = client.heads().get(whose.client_id, -1)
         known = None if seq < 0 else self.world.hash_at(whose.client_id, seq)
@@ -542,7 +554,7 @@ class HostMachine(RuleBasedStateMachine):
         self, pick: int, which: int, change: Change, place: int
     ) -> None:
         client, whose = self.pick(pick), self.pick(which)
-        self._record_more(whose, records=3)
+        self.record_more(whose, records=3)
         self.sync(whose.number)
         lie = Altered(whose.client_id, change, place)
         caught = self._round_under(client, lie)
@@ -551,7 +563,7 @@ class HostMachine(RuleBasedStateMachine):
     @rule(pick=picks, deaf=st.booleans())
     def host_lies_about_storing(self, pick: int, *, deaf: bool) -> None:
         client = self.pick(pick)
-        self._record_more(client, records=1)
+        self.record_more(client, records=1)
         lie = Deaf(client.client_id) if deaf else Forgetful(client.client_id)
         caught = self._round_under(client, lie)
         assert caught or not lie.told
@@ -593,6 +605,12 @@ class HostMachine(RuleBasedStateMachine):
             assert client.alarms() == []
         self.check()
         self.history.check_end([client.shown() for client in self.world.clients])
+
+
+def _count(what: str) -> None:
+    """Count something for `--hypothesis-show-statistics`."""
+    if currently_in_test_context():
+        event(what)
 
 
 HostMachine.TestCase.settings = settings(
