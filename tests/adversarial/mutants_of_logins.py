@@ -104,16 +104,18 @@ LOGIN_MUTANTS: Final = (
         "test_t12_not_initialised.py::makes_nothing and documents and account",
         (
             LOGIN,
-            "            client_id = made.client_id if pending is None else",
-            (
-                "            self._write_pending(\n"
-                "                _Pending(\n"
-                "                    origin=self._origin, username=login.username,\n"
-                '                    account_id="", client_id="", keystore=b"",\n'
-                "                )\n"
-                "            )\n"
-                "            client_id = made.client_id if pending is None else"
-            ),
+            "            account_id = await self._begin(host, salt, owner, client_id)\n",
+            """            self._write_pending(
+                _Pending(
+                    origin=self._origin,
+                    username=login.username,
+                    account_id="",
+                    client_id="",
+                    keystore=b"",
+                )
+            )
+            account_id = await self._begin(host, salt, owner, client_id)
+""",
         ),
     ),
     mutant(
