@@ -104,8 +104,8 @@ LOGIN_MUTANTS: Final = (
         "test_t12_not_initialised.py::makes_nothing and documents and account",
         (
             LOGIN,
-            "            account_id = await self._begin(host, salt, owner, client_id)\n",
-            """            self._write_pending(
+            "account_id = await self._begin(host, salt, owner, client_id)\n",
+            """self._write_pending(
                 _Pending(
                     origin=self._origin,
                     username=login.username,
