@@ -104,7 +104,7 @@ STEPS = [
     *(
         f"{name}:{count}"
         for name in ("begin", "work", "worked", "commit", "committed")
-        for count in (4, 9, 40)
+        for count in (8, 13, 40)
     ),
     *(
         f"{name}:{count}"
