@@ -41,7 +41,7 @@ async def download(
 ) -> dict[str, Any]:
     """Read every other client's log; open and unpack each record, and drop it."""
     ring = vault.keys.ring
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     count = size = 0
     for client_id, log in (await host.heads()).logs.items():
         after = -1
@@ -54,7 +54,12 @@ async def download(
                 size += len(record.encode())
                 if is_opened:
                     unpack(unpad(open_record(ring[record.header.epoch], record)))
-    return {"records": count, "bytes": size, "seconds": time.perf_counter() - began}
+    return {
+        "records": count,
+        "bytes": size,
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - began_cpu,
+    }
 
 
 async def sync(syncer: Syncer) -> dict[str, Any]:
@@ -62,12 +67,14 @@ async def sync(syncer: Syncer) -> dict[str, Any]:
     gc.collect()
     reset_own_peak()
     before = own_memory()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     made = await syncer.round()
     seconds = time.perf_counter() - began
+    cpu_seconds = time.process_time() - began_cpu
     after = own_memory()
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "records": made.pulled.records,
         "events": made.pulled.events,
         "alarms": [alarm.name for alarm in made.alarms],
