@@ -823,8 +823,8 @@ MUTANTS: Final = (
         ),
         (
             "awvault.columns.payload",
-            "reshape(-1, count)\n        for shift, plane in enumerate(octets)",
-            "reshape(count, -1).T\n        for shift, plane in enumerate(octets)",
+            "np.uint8).reshape(-1, count)",
+            "np.uint8).reshape(count, -1).T",
         ),
     ),
     mutant(
