@@ -31,6 +31,7 @@ from awvault.errors import (
     HostBusyError,
     HostRefusedError,
     InvalidInputError,
+    LoggedOutError,
     NewSecretNeededError,
     NoAnswerError,
     NoRemoteError,
@@ -409,9 +410,10 @@ class Accounts:
         """Let another passphrase open the account, here and at its host.
 
         Raises `WeakPassphraseError` for a new one that a host could guess,
-        `WrongPassphraseError`, `HostRefusedError`, `TransportError`, and
-        `NoAnswerError` where nobody can tell whether the host took it: the vault
-        opens with the old one until it is known.
+        `WrongPassphraseError`, `LoggedOutError` once the vault has left the host that
+        keeps the account, `HostRefusedError`, `TransportError`, and `NoAnswerError`
+        where nobody can tell whether the host took it: the vault opens with the old
+        one until it is known.
         """
         async with self._editing:
             remote = self._notes.load()
@@ -541,6 +543,9 @@ class Accounts:
             )
         remote = self.remote()
         if remote is None:
+            username = self.account.document.username
+            if username != LOCAL_USERNAME:
+                raise LoggedOutError(username)
             edit = await self._run(intent, await self._open(secret))
             await self._adopt(edit)
             return edit

@@ -23,6 +23,7 @@ Hierarchy:
   - NotFoundError
     + BucketNotFoundError
     + NoRemoteError: the vault has no host
+      * LoggedOutError: a host keeps the account, and the vault has left it
   - MissingPackageError: an optional package is not installed
   - VaultLockedError: another process holds the data directory
   - VaultClosedError: the vault was closed
@@ -227,10 +228,30 @@ class MissingPackageError(Error):
 class NoRemoteError(NotFoundError):
     """The vault has no host."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "this vault has no remote host") -> None:
         """Say so."""
-        super().__init__("this vault has no remote host")
+        super().__init__(message)
         self.hint = "`awvault register URL` or `awvault login URL` gives it one"
+
+
+class LoggedOutError(NoRemoteError):
+    """A host keeps the account, and this vault has left it: nothing is changed.
+
+    A version that is made here alone would follow the one that is known here. The
+    host may take another in its place, and then no client could ever follow both.
+    """
+
+    def __init__(self, username: str) -> None:
+        """Say how to go back."""
+        super().__init__(
+            f'this vault has left the host that keeps the account "{username}":'
+            " the account can be changed only there"
+        )
+        self.hint = (
+            f"`awvault login URL --username {username}` goes back to it;"
+            f" `awvault register URL --username {username}` takes the account to"
+            " another host, if it is gone"
+        )
 
 
 class VaultLockedError(Error):

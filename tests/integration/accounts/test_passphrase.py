@@ -9,6 +9,7 @@ import pytest
 from awvault.crypto.keys import Passphrase, RecoveryKey
 from awvault.errors import (
     InvalidInputError,
+    LoggedOutError,
     LoginRefusedError,
     NoAnswerError,
     TransportError,
@@ -98,6 +99,26 @@ async def test_a_vault_without_a_host_changes_it_too(tmp_path: Path) -> None:
         async with net.machine("laptop", "plum"):
             pass
         assert net.proxy.sent() == b""
+
+
+async def test_after_a_logout_nothing_of_the_account_changes(tmp_path: Path) -> None:
+    """A version made here alone would keep this machine from ever coming back."""
+    async with registered(tmp_path) as (net, laptop):
+        await second_machine(net)
+        await laptop.accounts.log_out()
+        pin = laptop.accounts.account.pin
+
+        with pytest.raises(LoggedOutError, match="only there") as refused:
+            await laptop.accounts.change_passphrase(OLD, NEW)
+
+        assert "awvault login URL --username alice" in str(refused.value.hint)
+        assert laptop.accounts.account.pin == pin
+        async with net.machine("desk") as desk:
+            await desk.accounts.change_passphrase(OLD, NEW)
+        await laptop.accounts.log_in_again(
+            url=net.url, insecure=False, username="alice", passphrase=NEW
+        )
+        assert laptop.accounts.account.document.version == 4
 
 
 async def test_the_wrong_passphrase_looks_like_one(tmp_path: Path) -> None:
