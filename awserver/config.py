@@ -53,10 +53,20 @@ class ServiceSettings:
     registration: Registration = Registration.CLOSED
     quota_bytes: int | None = None
     """What an account may store that has no quota of its own. None: no limit."""
-    prelogin: RateLimits = field(default_factory=lambda: _few(30, 60, 6_000))
+    prelogin: RateLimits = field(
+        default_factory=lambda: RateLimits(
+            account=None,
+            address=Rate(burst=60, per_minute=60),
+            overall=Rate(burst=6_000, per_minute=6_000),
+        )
+    )
+    """Not for one name: whoever asks for it often would keep its owner out."""
     proofs: RateLimits = field(default_factory=lambda: _few(20, 60, 3_000))
     """Of everything that takes a proof; of those by a client's key, which cannot
     be guessed, only for the address and overall."""
+    edits: RateLimits = field(default_factory=lambda: _few(30, 60, 3_000))
+    """Of proofs that come with a session: a new document, the end of the account.
+    Apart from `proofs`, which anyone can use up for a name."""
     registrations: RateLimits = field(default_factory=lambda: _few(5, 10, 60))
     requests: RateLimits = field(
         default_factory=lambda: RateLimits(

@@ -44,6 +44,9 @@ from awserver.signatures import PUBLIC_KEY_BYTES, verify_signature
 MAGIC: Final = b"AWSD"
 SUITE: Final = 1
 DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+CHAIN_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of all versions of one account: any client can put them back in one request."""
+
 CLIENTS_MAX: Final = 2**13
 """Numbers are below this and never reused: an event id has 13 bits for them."""
 

@@ -24,7 +24,6 @@ from awserver.service.chains import (
 )
 from awserver.service.deleting import Deleter
 from awserver.service.known import KnownDocument
-from awserver.service.limits import Limiter
 from awserver.service.parts import Parts
 from awserver.service.secrets import hash_invite
 from awserver.wire import DeleteRequest, InfoAnswer, RegisterRequest, SessionAnswer
@@ -43,7 +42,6 @@ class HostAccounts(Accounts):
         self._parts = parts
         self._changes = changes
         self._deleter = deleter
-        self._registrations = Limiter(parts.settings.registrations, parts.clock)
 
     def info(self) -> InfoAnswer:
         """See `Accounts.info`."""
@@ -55,7 +53,7 @@ class HostAccounts(Accounts):
         self, request: RegisterRequest, *, address: str
     ) -> SessionAnswer:
         """See `Accounts.register`."""
-        self._registrations.charge(account=request.username, address=address)
+        self._parts.registrations.charge(account=request.username, address=address)
         invite_hash = self._invite_hash(request)
         require_chain_bytes(request.documents)
         # Some 0.2 ms a version, and a hash of everything: not on the event loop.
@@ -73,6 +71,8 @@ class HostAccounts(Accounts):
             invite_hash=invite_hash,
             hour=self._parts.clock.hour(),
         )
+        # It may have been here before, with other documents of the same versions.
+        self._parts.known.forget(account)
         return SessionAnswer(
             token=token, account_id=account.hex(), version=newest.version
         )
@@ -133,7 +133,7 @@ class HostAccounts(Accounts):
                 " aw-server and remove its data directory"
             )
         subject = await self._parts.prover.subject_of(caller.account_id, caller.version)
-        self._parts.proofs.charge(account=subject.username, address=address)
+        self._parts.edits.charge(account=caller.account_id, address=address)
         self._parts.prover.check(
             request,
             subject,
@@ -147,6 +147,7 @@ class HostAccounts(Accounts):
             nonce=request.nonce,
             grant=self._parts.grant(caller),
         )
+        self._parts.known.forget(caller.account_id)
         self._changes.notify(caller.account_id)
         # Not cancelled with the request: whoever hangs up has deleted it too.
         await asyncio.wait(

@@ -4,9 +4,13 @@ A host applies all of them, so that a faulty client locks nobody out of an accou
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
-from awserver.documents import hash_keys_blob, verify_first, verify_next
+from awserver.documents import (
+    CHAIN_BYTES_MAX,
+    hash_keys_blob,
+    verify_first,
+    verify_next,
+)
 from awserver.errors import (
     DocumentConflictError,
     DocumentInvalidError,
@@ -16,9 +20,6 @@ from awserver.errors import (
 from awserver.records import ClientId, RecordHash, Seq
 from awserver.service.known import KnownDocument
 from awserver.storage.base import EndedSessions, NewDocument
-
-CHAIN_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes of the documents of one request."""
 
 
 def read_chain(

@@ -78,7 +78,7 @@ class HostDocuments(Documents):
         """See `Documents.put`."""
         self._parts.require_writable()
         subject = await self._parts.prover.subject_of(caller.account_id, caller.version)
-        self._parts.proofs.charge(account=subject.username, address=address)
+        self._parts.edits.charge(account=caller.account_id, address=address)
         self._parts.prover.check(
             request,
             subject,
@@ -87,7 +87,7 @@ class HostDocuments(Documents):
             signature=request.signature,
             body=body_of_document(request.document, request.keys_blob),
         )
-        self._parts.proofs.forgive(subject.username)
+        self._parts.edits.forgive(caller.account_id)
         before = await self._parts.known.at(caller.account_id, caller.version)
         chain = await asyncio.to_thread(read_chain, before, [request.document])
         await self._check(before, chain)
@@ -136,7 +136,9 @@ class HostDocuments(Documents):
         if found is not None and found.account_id == document.account_id:
             await self._continue(found, request)
         else:
+            self._parts.registrations.charge(account=request.username, address=address)
             await self._begin(found, document.account_id, request)
+            self._parts.known.forget(document.account_id)
         self._changes.notify(document.account_id)
         return VersionAnswer(version=document.version)
 

@@ -69,6 +69,8 @@ async def open_service(
         clock=clock,
         random=random,
         proofs=Limiter(settings.proofs, clock),
+        edits=Limiter(settings.edits, clock),
+        registrations=Limiter(settings.registrations, clock),
         is_local=is_local,
         is_read_only=is_read_only,
     )

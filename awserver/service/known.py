@@ -4,6 +4,7 @@ A version never changes, so what was read of it holds for ever. Whether it is st
 the newest is asked of the store, inside the transaction that depends on it.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ KNOWN_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 _NOBODY: Final = (AccountId(bytes(ID_BYTES)), 0)
+
+READ_HERE_BYTES_MAX: Final = 64 * 1024
+"""Of a document that is read on the event loop: some 200 clients, 5 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +106,23 @@ class KnownDocuments:
         if not documents:
             raise SessionInvalidError
         try:
-            known = KnownDocument.read(documents[0])
+            # A large one takes long to read: not on the event loop.
+            known = (
+                KnownDocument.read(documents[0])
+                if len(documents[0]) <= READ_HERE_BYTES_MAX
+                else await asyncio.to_thread(KnownDocument.read, documents[0])
+            )
         except (DocumentInvalidError, SuiteUnknownError) as error:
             raise _damaged(version, error) from error
         if (known.signed.document.account_id, known.version) != key:
             raise _damaged(version, "another lies in its place")
         self._keep(key, known)
         return known
+
+    def forget(self, account: AccountId) -> None:
+        """Forget an account that was deleted: its versions may come to be others."""
+        for key in [key for key in self._known if key[0] == account]:
+            self._bytes -= len(self._known.pop(key).data)
 
     async def nobody(self) -> None:
         """Do as much as `at` does for what is in memory, and find nothing."""

@@ -28,6 +28,10 @@ class Parts:
     random: Random
     proofs: Limiter
     """For everything that takes a proof of an account that is there."""
+    edits: Limiter
+    """For everything that takes a proof beside a session."""
+    registrations: Limiter
+    """For everything that makes an account."""
     is_local: bool
     """Whether this is the store of a vault on this machine."""
     is_read_only: Callable[[], bool]

@@ -15,7 +15,12 @@ import platformdirs
 from awserver.origins import origin_of
 from awvault.accounts import Connect, connect
 from awvault.crypto.keys import Passphrase
-from awvault.errors import IntegrityError, InvalidInputError, TransportError
+from awvault.errors import (
+    HostRefusedError,
+    IntegrityError,
+    InvalidInputError,
+    TransportError,
+)
 from awvault.login import Login
 from awvault.moving import Move, this_machine
 from awvault.opening import PRODUCT, Composition, has_vault, open_vault
@@ -106,9 +111,10 @@ async def _meet(
     vault.meet_with(lambda: _sync(runner), end=runner.close)
     try:
         await vault.sync()
-    except TransportError as error:
-        # What is on this disk can be read, and what is stored goes later.
-        log.warning("the host does not answer", extra={"reason": str(error)})
+    except (TransportError, HostRefusedError, IntegrityError) as error:
+        # A host that is away, or lies, keeps nobody from recording here: what is on
+        # this disk can be read, and the next `sync` says again what is wrong.
+        log.warning("nothing was synced", extra={"reason": str(error)})
     runner.start()
 
 

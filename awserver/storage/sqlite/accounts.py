@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from awserver.documents import CHAIN_BYTES_MAX
 from awserver.errors import (
     AccountDeletingError,
     AccountDisabledError,
@@ -15,6 +16,7 @@ from awserver.errors import (
     AccountUnknownError,
     DocumentConflictError,
     InviteInvalidError,
+    LimitExceededError,
     ProofRefusedError,
     ServerError,
     SessionInvalidError,
@@ -367,6 +369,16 @@ class SqliteAccountStore(AccountStore):
                 document=document.document,
                 document_hash=document.hash,
                 keys_blob=None,
+            )
+        taken = tx.execute(
+            "SELECT coalesce(sum(length(document)), 0) FROM documents"
+            " WHERE account_id = ?",
+            (account,),
+        ).get
+        if taken > CHAIN_BYTES_MAX:
+            raise LimitExceededError(
+                f"the account documents come to {taken} bytes, at most"
+                f" {CHAIN_BYTES_MAX} are taken"
             )
         if keys_blob is not None:
             self._logs.put_keys_blob_within(tx, account, keys_blob)

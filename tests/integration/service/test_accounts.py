@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from awserver.config import Registration
-from awserver.documents import Erasure, SignedDocument
+from awserver.documents import CHAIN_BYTES_MAX, Erasure, SignedDocument
 from awserver.errors import (
     AccountDisabledError,
     AccountExistsError,
@@ -26,7 +26,6 @@ from awserver.errors import (
 from awserver.proofs import Action
 from awserver.records import Head, RecordHash, Seq
 from awserver.service.base import Caller
-from awserver.service.chains import CHAIN_BYTES_MAX
 from awserver.storage.base import Standing
 from tests.helpers.services import ADDRESS, Host, open_host
 from tests.helpers.tenants import OTHER_ORIGIN, Tenant
