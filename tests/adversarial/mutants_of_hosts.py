@@ -260,10 +260,10 @@ HOST_MUTANTS: Final = (
     mutant(
         "T14",
         "a deletion is no guess",
-        "test_t14_guessing.py::whatever_it_is_for",
+        "test_t14_guessing.py::with_a_session",
         (
             HOST_ACCOUNTS,
-            "self._parts.proofs.charge(account=subject.username, address=address)",
+            "self._parts.edits.charge(account=caller.account_id, address=address)",
             "pass",
         ),
     ),

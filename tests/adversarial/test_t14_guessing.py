@@ -148,19 +148,23 @@ async def test_nobody_chooses_their_own_address(tmp_path: Path) -> None:
     assert [one.status for one in guesses] == [401] * FEW + [429] * 2
 
 
-async def test_a_guess_counts_whatever_it_is_for(tmp_path: Path) -> None:
-    """Edits and deletions take the same proof, and count as the same guesses."""
-    async with behind_a_proxy(tmp_path, few(account=True)) as (_, at):
+async def test_a_guess_with_a_session_counts(tmp_path: Path) -> None:
+    """Who stole a token guesses no faster, and takes no login from the owner."""
+    async with (
+        lying_host(tmp_path, edits=few(account=True)) as host,
+        visitor(host.url) as at,
+    ):
         member = Member("alice")
         mine = await member.register(at)
         request = await member.delete_request(mine)
         wrong = replace(request, signature=bytes(64))
 
         answers = [await mine.post("/account/delete", wrong) for _ in range(FEW + 1)]
-        login = await guess(member, at, "192.0.2.1")
+        login = await member.session_request(at, by="login")
+        answer = await at.post("/sessions", login)
 
     assert [one.status for one in answers] == [401] * FEW + [429]
-    assert login.code == LIMITED
+    assert answer.status == 201
 
 
 async def test_prelogin_is_counted(tmp_path: Path) -> None:
@@ -182,12 +186,16 @@ def test_a_host_has_limits_unless_it_is_told_otherwise() -> None:
     settings = ServiceSettings(origins=("https://host.example",))
     kinds = {one.name for one in fields(ServiceSettings) if "Limits" in str(one.type)}
 
-    assert kinds == {"prelogin", "proofs", "registrations", "requests"}
+    assert kinds == {"edits", "prelogin", "proofs", "registrations", "requests"}
+    # Whoever asks for a name must not keep its owner from asking.
+    assert settings.prelogin.account is None
     for kind in kinds - {"requests"}:
         limits: RateLimits = getattr(settings, kind)
         for rate in (limits.account, limits.address, limits.overall):
-            assert rate is not None
-            assert 0 < rate.per_minute <= rate.burst * 60
+            if rate is not None or kind != "prelogin":
+                assert rate is not None
+                assert 0 < rate.per_minute <= rate.burst * 60
+        assert limits.address is not None
     assert settings.proofs.account is not None
     # At this rate, a passphrase of 60 bits lasts longer than the sun.
     assert settings.proofs.account.per_minute <= 60
