@@ -36,6 +36,8 @@ class Attack:
 
     number: str
     title: str
+    is_here: bool
+    """Whether this version has what would be attacked, or what defends it."""
     files: list[Path]
     mutants: list[Mutant]
     passed: bool | None = None
@@ -45,7 +47,7 @@ class Attack:
     @property
     def verdict(self) -> str:
         if not self.files:
-            return "elsewhere"
+            return "tests elsewhere" if self.is_here else "not in this version"
         return "[green]withstood[/]" if self.passed else "[bold red]NOT WITHSTOOD[/]"
 
     @property
@@ -64,16 +66,16 @@ class Attack:
 def attacks(chosen: Sequence[str]) -> list[Attack]:
     """Return the attacks of the threat model, in its order."""
     found = []
-    for line in MODEL.read_text("utf-8").splitlines():
-        if not line.startswith("#### T"):
-            continue
-        number, _, title = line.removeprefix("#### ").partition(": ")
+    for section in MODEL.read_text("utf-8").split("\n#### ")[1:]:
+        heading, _, text = section.partition("\n")
+        number, _, title = heading.partition(": ")
         if chosen and number not in chosen:
             continue
         found.append(
             Attack(
                 number=number,
                 title=title,
+                is_here="Not in this version" not in text,
                 files=[p for p in TEST_FILES if p.stem.split("_")[1].upper() == number],
                 mutants=[one for one in MUTANTS if one.attack == number],
             )
