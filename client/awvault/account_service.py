@@ -2,19 +2,22 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from awserver.origins import origin_of
 from awvault.accounts import Accounts, Arrived, Registration
 from awvault.crypto.keys import Passphrase
 from awvault.crypto.recovery import read_recovery_words, recovery_words
-from awvault.errors import InvalidInputError
+from awvault.errors import InvalidInputError, WrongPassphraseError
 from awvault.naming import client_labels
 from awvault.passphrases import (
     FoundPassphrase,
     Source,
     drop_staged,
+    holds,
     promote_staged,
     stage_passphrase,
+    staged_passphrase,
 )
 from awvault.service import (
     ClientRow,
@@ -64,6 +67,7 @@ class AccountService:
         made = await self._accounts.prepare(registration)
         if not isinstance(made, Arrived):
             return Prepared(recovery_words=" ".join(recovery_words(made)))
+        await self._follow_staged()
         with self._file_follows(made.passphrase):
             registered = self._registered(registration, made)
         return Prepared(recovery_words="", registered=registered)
@@ -72,6 +76,7 @@ class AccountService:
         """See `Service.register`."""
         recovery = read_recovery_words(request.recovery_words)
         registration = _registration(request)
+        await self._follow_staged()
         with self._file_follows(registration.passphrase_after):
             made = await self._accounts.register(registration, recovery)
         return self._registered(registration, made)
@@ -194,6 +199,7 @@ class AccountService:
         if request.new_passphrase is None:
             raise InvalidInputError("new_passphrase", "there is no new passphrase")
         new = Passphrase(request.new_passphrase)
+        await self._follow_staged()
         with self._file_follows(new):
             await self._accounts.change_passphrase(Passphrase(request.passphrase), new)
         return self._passphrase_result(changed=True)
@@ -201,6 +207,11 @@ class AccountService:
     async def check_passphrase(self, request: PassphraseRequest) -> PassphraseResult:
         """See `Service.check_passphrase`."""
         passphrase = Passphrase(request.passphrase)
+        path = self._generated_path
+        was_in_file = path is not None and holds(path, passphrase)
+        if await self._follow_staged() and was_in_file:
+            # What it held is outdated, and what takes its place is proved.
+            return self._passphrase_result(changed=True)
         with self._file_follows(passphrase):
             changed = await self._accounts.check_passphrase(passphrase)
         return self._passphrase_result(changed=changed)
@@ -213,11 +224,16 @@ class AccountService:
             passphrase_outdated=self._outdated() if changed else None,
         )
 
+    @property
+    def _generated_path(self) -> Path | None:
+        """The generated file that the passphrase is in; None: it is elsewhere."""
+        found = self._found
+        return found.path if found.source is Source.GENERATED_FILE else None
+
     def _generated(self) -> str | None:
         """Return the generated file, which changes with the passphrase."""
-        if self._found.source is Source.GENERATED_FILE:
-            return str(self._found.path)
-        return None
+        path = self._generated_path
+        return None if path is None else str(path)
 
     def _outdated(self) -> str | None:
         """Return where the old passphrase stays, until its owner changes it."""
@@ -229,21 +245,49 @@ class AccountService:
             case _:
                 return None
 
+    async def _follow_staged(self) -> bool:
+        """Let a generated file follow a change whose end was not seen here.
+
+        What is staged beside it takes its place if it opens the account, and is
+        dropped if it does not and never will. Until that can be told it stays.
+        Return whether it has taken its place.
+        """
+        path = self._generated_path
+        staged = None if path is None else staged_passphrase(path)
+        if path is None or staged is None:
+            return False
+        await self._accounts.settle()
+        try:
+            await self._accounts.check_passphrase(staged)
+        except WrongPassphraseError:
+            if self._accounts.is_settled:
+                drop_staged(path)
+            return False
+        promote_staged(path)
+        return True
+
     @contextlib.contextmanager
     def _file_follows(self, passphrase: Passphrase) -> Iterator[None]:
         """Let a generated file hold `passphrase` once what is done here has worked.
 
         If it cannot be told whether it did, both are kept, and a start tries both.
+        Raises `StagedPassphraseError` before anything is done if another change is
+        not settled.
         """
-        path = self._found.path
-        if self._found.source is not Source.GENERATED_FILE or path is None:
+        path = self._generated_path
+        if path is None or holds(path, passphrase):
             yield
             return
-        stage_passphrase(path, passphrase)
+        is_new = stage_passphrase(path, passphrase)
         try:
             yield
+        except WrongPassphraseError:
+            # Nothing was sent, or another version has taken its place.
+            if is_new:
+                drop_staged(path)
+            raise
         except BaseException:
-            if not (self._accounts.has_attempt or self._accounts.has_new_secret):
+            if is_new and self._accounts.is_settled:
                 drop_staged(path)
             raise
         promote_staged(path)

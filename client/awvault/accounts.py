@@ -160,6 +160,18 @@ class Accounts:
         remote = self._notes.load()
         return remote is not None and remote.attempt is not None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no change is in the air that nobody here knows of.
+
+        Who has left the host does not know what it took before.
+        """
+        if self.has_attempt:
+            return False
+        return self.account.document.username == LOCAL_USERNAME or (
+            self._notes.load() is not None
+        )
+
     def remote(self) -> Remote | None:
         """Return what is known of the host; None: the vault has none (yet)."""
         return None if self.pending() else self._notes.load()
@@ -461,6 +473,17 @@ class Accounts:
                 await self._vault.replica.take_secret(passphrase)
             return was_new
 
+    async def settle(self) -> bool:
+        """Ask the host what became of a change that was not answered.
+
+        Return whether nothing is in the air any more. Raises `IntegrityError` where
+        what the host serves is not what an owner signed.
+        """
+        async with self._editing:
+            if self.has_attempt:
+                await self._found_later_versions()
+            return self.is_settled
+
     async def _found_later_versions(self) -> bool:
         """Fetch documents, if there is a host that answers; tell if there were any."""
         remote = self.remote()
@@ -625,6 +648,13 @@ class Accounts:
                     raise
             else:
                 return
+            finally:
+                await self._note_versions()
+
+    async def _note_versions(self) -> None:
+        """Note what the versions that are known now say of a change in the air."""
+        known = self._vault.keys.standing.known
+        await self._notes.update(lambda notes: notes.settled_by(known.document.version))
 
     async def _adopt(self, edit: Edit) -> None:
         await self._vault.replica.adopt([edit.document], edit.keys_blob)

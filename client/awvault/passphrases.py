@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from awvault.crypto.keys import Passphrase
 from awvault.errors import Error, WrongPassphraseError
-from awvault.files import sync_directory, write_private
+from awvault.files import replace_private, sync_directory, write_private
 from awvault.settings import Settings, make_private_directory
 
 PASSPHRASE_BYTES_MAX: Final = 1024
@@ -43,6 +43,20 @@ class PassphraseError(Error):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class StagedPassphraseError(PassphraseError):
+    """A change of the passphrase is not settled, and its file is kept until it is."""
+
+    def __init__(self, path: Path) -> None:
+        """Say which file holds the new passphrase, and how to go on."""
+        super().__init__(
+            "a change of the passphrase was sent, and whether it counts is not known"
+            f' yet: "{path}" keeps the new one',
+            hint="once the host can be reached, `awvault passphrase check` tells;"
+            f" `awvault passphrase change --new-passphrase-file {path}` makes the same"
+            " change again",
+        )
 
 
 class Source(enum.Enum):
@@ -313,16 +327,38 @@ def _generate(path: Path) -> Passphrase:
     return Passphrase(words)
 
 
-def stage_passphrase(path: Path, passphrase: Passphrase) -> None:
+def stage_passphrase(path: Path, passphrase: Passphrase) -> bool:
     """Write what `path` will hold, beside it, before a change is under way.
 
     A generated file and the vault cannot change in one step. So the next
     passphrase is on disk before the change, and takes the file's place after it
     (`promote_staged`); a start that finds the old one outdated tries the next.
+
+    Return False if it was there before. Raises `StagedPassphraseError` if another
+    one is: that may be the only copy of the one that counts.
     """
+    before = staged_passphrase(path)
+    if before is None:
+        _write_staged(path, passphrase)
+        return True
+    if before != passphrase:
+        raise StagedPassphraseError(staged_file(path))
+    return False
+
+
+def staged_passphrase(path: Path) -> Passphrase | None:
+    """Return the next passphrase of a generated file; None: there is none."""
     staged = staged_file(path)
-    staged.unlink(missing_ok=True)
-    _write(staged, passphrase.reveal() + b"\n")
+    # lexists: a link that leads nowhere is refused, not taken for absence.
+    return read_passphrase_file(staged) if os.path.lexists(staged) else None
+
+
+def holds(path: Path, passphrase: Passphrase) -> bool:
+    """Tell whether a file has this very passphrase already."""
+    try:
+        return read_passphrase_file(path) == passphrase
+    except PassphraseError:
+        return False
 
 
 def promote_staged(path: Path) -> None:
@@ -332,8 +368,12 @@ def promote_staged(path: Path) -> None:
 
 
 def drop_staged(path: Path) -> None:
-    """Forget the next passphrase: what it was for did not happen."""
+    """Forget the next passphrase: what it was for did not happen.
+
+    Only for one that is known to open nothing.
+    """
     staged_file(path).unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def staged_file(path: Path) -> Path:
@@ -346,10 +386,20 @@ def text_of(passphrase: Passphrase) -> str:
     return passphrase.reveal().decode()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_staged(path: Path, passphrase: Passphrase) -> None:
+    # Whole or not at all: what a power cut leaves of it must not stand in the way.
+    _write(staged_file(path), passphrase.reveal() + b"\n", write=replace_private)
+
+
+def _write(
+    path: Path,
+    content: bytes,
+    *,
+    write: Callable[[Path, bytes], None] = write_private,
+) -> None:
     make_private_directory(path.parent)
     try:
-        write_private(path, content)
+        write(path, content)
     except OSError as error:
         raise PassphraseError(
             f'cannot write passphrase file "{path}": {error.strerror or error}',

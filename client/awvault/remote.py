@@ -24,6 +24,7 @@ from awvault.crypto.hedge import Random
 from awvault.crypto.keys import derive_remote_key
 from awvault.crypto.rows import open_row, seal_row
 from awvault.errors import SealError, UnsupportedSuiteError, VaultDamagedError
+from awvault.protocol.document import decode_document
 from awvault.unlocked import Unlocked
 
 FORMAT: Final = 1
@@ -100,6 +101,11 @@ class Attempt(_Note, frozen=True):
     document: Annotated[bytes, Meta(max_length=DOCUMENT_BYTES_MAX)]
     keys_blob: Annotated[bytes, Meta(max_length=KEYS_BLOB_BYTES_MAX)] | None
 
+    @property
+    def version(self) -> int:
+        """The version that it would be."""
+        return decode_document(self.document).document.version
+
 
 class Remote(_Note, frozen=True):
     """Everything that is known of the remote host."""
@@ -144,6 +150,16 @@ class Remote(_Note, frozen=True):
             alarms=list(after.values()),
             incidents=[*self.incidents, *new][-INCIDENTS_MAX:],
         )
+
+    def settled_by(self, version: int) -> "Remote":
+        """Return the notes where the account's document is known up to a version.
+
+        An attempt is in the air until it, or another, stands at its number: only
+        then can a host not bring it up any more.
+        """
+        if self.attempt is None or self.attempt.version > version:
+            return self
+        return replace(self, attempt=None)
 
     def with_incident(
         self, name: str, client_id: ClientId | None, sentence: str, *, now_us: int

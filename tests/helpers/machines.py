@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from awserver.config import Registration as Takes
-from awvault.accounts import Accounts, RecoveryKeyOf, Registration
+from awvault.accounts import Accounts, Connect, RecoveryKeyOf, Registration
 from awvault.crypto.keys import Passphrase, RecoveryKey
 from awvault.login import Admission, Entrance, Login
 from awvault.moving import Move
@@ -64,12 +64,18 @@ class Network:
 
     @contextlib.asynccontextmanager
     async def machine(
-        self, name: str, passphrase: str = PASSPHRASE
+        self,
+        name: str,
+        passphrase: str = PASSPHRASE,
+        *,
+        connect: Connect | None = None,
     ) -> AsyncIterator["Machine"]:
         """Open the vault of a machine; it is made if there is none."""
         async with await open_vault(self.root / name, passphrase=passphrase) as vault:
             steps = Steps()
-            accounts = Accounts(vault, profile=CHEAP, step=steps, connect=self.connect)
+            accounts = Accounts(
+                vault, profile=CHEAP, step=steps, connect=connect or self.connect
+            )
             yield Machine(self, vault, accounts, steps)
 
     def wanted(self, username: str = "alice", **more: Any) -> Registration:

@@ -91,16 +91,18 @@ async def _log_in(
     from awvault.passphrases import (
         Source,
         drop_staged,
+        holds,
         promote_staged,
         stage_passphrase,
     )
 
     generated = None
     if found is not None and found.source is Source.GENERATED_FILE:
-        generated = found.path
+        # One that has the account's passphrase already is right as it is.
+        has_it = found.path is not None and holds(found.path, login.passphrase)
+        generated = None if has_it else found.path
     async with _to_oneself(directory, login):
-        if generated is not None:
-            stage_passphrase(generated, login.passphrase)
+        is_new = generated is not None and stage_passphrase(generated, login.passphrase)
         with progress_shown("log in") as show:
             move = Move(
                 login,
@@ -111,7 +113,7 @@ async def _log_in(
             try:
                 done = await move.run(None if found is None else found.passphrase)
             except BaseException:
-                if generated is not None and not move.has_taken_place:
+                if generated is not None and is_new and not move.has_taken_place:
                     drop_staged(generated)
                 raise
         if generated is not None:

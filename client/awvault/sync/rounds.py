@@ -256,14 +256,10 @@ class _Running:
         if not complete:
             found = {alarm.key for alarm in alarms}
             alarms += [alarm for alarm in remote.alarms if alarm.key not in found]
-        attempt = remote.attempt
-        if attempt is not None and hash_document(attempt.document) in (
-            self._account.hashes
-        ):
-            attempt = None  # it arrived, though nobody was told
+        # It arrived, though nobody was told; or another version has its number.
+        settled = remote.settled_by(self._account.document.version)
         return replace(
-            remote.with_alarms(alarms, now_us=now_us),
-            attempt=attempt,
+            settled.with_alarms(alarms, now_us=now_us),
             seen=seen,
             acknowledged=self._acknowledged,
             synced_us=now_us if complete else remote.synced_us,
