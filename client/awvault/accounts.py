@@ -675,10 +675,16 @@ class Accounts:
         )
 
     async def _run(self, intent: Intent, opened: OpenedAccount) -> Edit:
+        heads = self._vault.replica.heads()
+        # Others hold the host to what the document names: what it has, and no more.
+        remote, own = self._notes.load(), self._vault.keys.client_id
+        heads.pop(own, None)
+        if remote is not None and remote.acknowledged is not None:
+            heads[own] = remote.acknowledged.head
         return await asyncio.to_thread(
             intent.run,
             opened,
-            heads=self._vault.replica.heads(),
+            heads=heads,
             profile=self._profile,
             random=self._random,
         )

@@ -178,7 +178,8 @@ class Replica:
         mentions, account = self.mentions(), self.account
         for writer, mention in mentions.items():
             check_agrees(mention, writer=writer, account=account, hash_at=self.hash_at)
-        check_supplied(mentions, account=account, heads=heads)
+        for writer, mention in mentions.items():
+            check_supplied(mention, writer=writer, account=account, heads=heads)
 
     async def read(
         self, client_id: ClientId, *, start: Seq, bytes_max: int = READ_BYTES_MAX

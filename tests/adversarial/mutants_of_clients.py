@@ -20,6 +20,12 @@ REPAIR: Final = "awvault.sync.repair"
 REPLICA: Final = "awvault.replica"
 ROUNDS: Final = "awvault.sync.rounds"
 
+_SUPPLIES_ALL: Final = (
+    MENTIONS,
+    "        if offered is None or offered.seq < head.seq:",
+    "        if False:",
+)
+
 CLIENT_MUTANTS: Final = (
     mutant(
         "T01",
@@ -95,11 +101,13 @@ CLIENT_MUTANTS: Final = (
         "T26",
         "what others have seen is not asked for",
         "test_t26_tail.py::first_mention",
-        (
-            MENTIONS,
-            "            if offered is None or offered.seq < head.seq:",
-            "            if False:",
-        ),
+        _SUPPLIES_ALL,
+    ),
+    mutant(
+        "T26",
+        "what the document names is no mention",
+        "test_t26_tail.py::document_names",
+        (ROUNDS, ", (None, mention_of(self._account))]", "]"),
     ),
     mutant(
         "T27",
@@ -124,10 +132,32 @@ CLIENT_MUTANTS: Final = (
         "T28",
         "withheld records are not missed",
         "test_t28_withheld.py::first_mention",
+        _SUPPLIES_ALL,
+    ),
+    mutant(
+        "T28",
+        "what a host claims to have counts",
+        "test_t28_withheld.py::only_claims",
         (
-            MENTIONS,
-            "            if offered is None or offered.seq < head.seq:",
-            "            if False:",
+            ROUNDS,
+            "                client_id in self._unread or self._alarms.of_log",
+            "                True or self._alarms.of_log",
+        ),
+    ),
+    mutant(
+        "T28",
+        "what is mentioned is not asked for",
+        "test_t28_withheld.py::same_round",
+        (ROUNDS, "self._pull_mentioned(client_id, last)", "asyncio.sleep(0)"),
+    ),
+    mutant(
+        "T28",
+        "a round that is cut checks nothing",
+        "test_t28_withheld.py::cuts_every_round",
+        (
+            ROUNDS,
+            "        await self._check_mentions(mentions, heads)\n",
+            "",
         ),
     ),
     mutant(
@@ -171,14 +201,10 @@ CLIENT_MUTANTS: Final = (
         "test_t31_hidden.py::named_by_who",
         (
             MENTIONS,
-            "        if version > account.document.version:\n",
-            "        if False:\n",
+            "    if version > account.document.version:\n",
+            "    if False:\n",
         ),
-        (
-            MENTIONS,
-            "            if offered is None or offered.seq < head.seq:",
-            "            if False:",
-        ),
+        _SUPPLIES_ALL,
     ),
     # -- T35: suites
     mutant(

@@ -4,14 +4,20 @@ Whoever has seen them notices at once; whoever has not, as soon as a record of
 another client speaks of them.
 """
 
+import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from awserver.records import Head, Seq
+from awvault.protocol.account import KeysBlob
+from awvault.protocol.edits import SetRecoveryKey, new_recovery_key
 from awvault.sync.alarms import Name
+from awvault.testing import CHEAP
 from tests.adversarial.scenes import Scene, cut_off, scene, shown
+from tests.helpers.syncing import Member
 
 
 @pytest.fixture
@@ -87,6 +93,47 @@ async def test_a_log_that_is_gone_is_missed_by_who_never_saw_it(act: Scene) -> N
     ]
     assert act.one.client_id not in four.vault.replica.heads()
     await act.goes_on()
+
+
+async def test_who_never_saw_it_misses_what_the_document_names(act: Scene) -> None:
+    """The owner signed how far the log went: no other client has to speak of it."""
+    await act.two.sync()
+    named = act.two.vault.replica.heads()[act.one.client_id]
+    await name_heads(act, act.two)
+    three = await act.join("third")
+    assert (act.one.client_id, named) in three.vault.replica.account.document.heads
+    lie = cut_off(act.one.client_id, head_at(act, 0), to=three.client_id)
+
+    with act.host.lying(lie):
+        done = await three.sync()
+
+    assert [(alarm.name, alarm.client_id) for alarm in done.alarms] == [
+        (Name.LOG_WITHHELD, act.one.client_id.hex())
+    ]
+    await act.goes_on()
+
+
+async def name_heads(act: Scene, member: Member) -> None:
+    """Let the owner make a new document on a client: it names what that has verified.
+
+    The edit is a new recovery key; any would do.
+    """
+    account = act.met.account
+    edit = SetRecoveryKey(
+        recovery=new_recovery_key(account.opened, secrets.token_bytes)
+    ).run(
+        account.opened,
+        heads=member.vault.replica.heads(),
+        profile=CHEAP,
+        random=secrets.token_bytes,
+    )
+    assert edit.keys_blob is not None
+    account.documents.append(edit.document)
+    account.keys_blob = edit.keys_blob
+    account.opened = replace(
+        account.opened, account=edit.account, blob=KeysBlob.decode(edit.keys_blob)
+    )
+    await act.met.put_document()
 
 
 async def test_the_own_tail_is_put_back(act: Scene) -> None:

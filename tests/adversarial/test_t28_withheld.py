@@ -12,9 +12,11 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from awserver.records import ClientId, SealedRecord
+from awserver.errors import LimitExceededError
+from awserver.records import ClientId, Head, SealedRecord
 from awserver.service.base import Caller
 from awserver.wire import HeadsAnswer
+from awvault.errors import HostRefusedError
 from awvault.sync.alarms import Name
 from tests.adversarial.scenes import Records, Scene, cut_off, scene, sealed_by, shown
 from tests.helpers.lying_host import Lie
@@ -64,6 +66,115 @@ async def test_a_head_that_is_named_and_not_given_is_withheld(act: Scene) -> Non
         Name.LOG_WITHHELD,
         client=act.one.client_id,
     )
+
+
+class TwoTongues(Lie):
+    """Cuts a log off in the first answer of each round, and not in the last."""
+
+    def __init__(self, client: ClientId, head: Head, to: ClientId) -> None:
+        self._cut = cut_off(client, head, to=to)
+        self._to = to
+        self._asked = 0
+
+    def heads(self, caller: Caller, honest: HeadsAnswer) -> HeadsAnswer:
+        if caller.client_id != self._to:
+            return honest
+        self._asked += 1
+        return self._cut.heads(caller, honest) if self._asked % 2 else honest
+
+    def records(
+        self, caller: Caller, client: ClientId, honest: list[SealedRecord]
+    ) -> list[SealedRecord]:
+        return self._cut.records(caller, client, honest)
+
+
+async def test_a_host_that_only_claims_to_have_it_withholds_it(act: Scene) -> None:
+    """At the end of each round it names the true head, and gives no records."""
+    three = await act.join("third")
+    known = act.two.vault.replica.heads()[act.one.client_id]
+    with act.host.lying(TwoTongues(act.one.client_id, known, act.two.client_id)):
+        await act.record(act.one)
+        assert (await act.two.sync()).alarms == []
+        await three.sync()
+        await act.record(three)
+
+        rounds = [await act.two.sync() for _ in range(3)]
+
+        assert act.two.vault.replica.heads()[act.one.client_id] == known
+        for done in rounds:
+            assert [(alarm.name, alarm.client_id) for alarm in done.alarms] == [
+                (Name.LOG_WITHHELD, act.one.client_id.hex())
+            ]
+    await act.goes_on()
+
+
+class Late(Lie):
+    """Names a log's end in the last answer of a round alone, and gives it then."""
+
+    def __init__(self, client: ClientId, head: Head, to: ClientId) -> None:
+        self._cut = cut_off(client, head, to=to)
+        self._to = to
+        self._asked = 0
+
+    def heads(self, caller: Caller, honest: HeadsAnswer) -> HeadsAnswer:
+        if caller.client_id != self._to:
+            return honest
+        self._asked += 1
+        return self._cut.heads(caller, honest) if self._asked % 2 else honest
+
+
+async def test_what_is_mentioned_is_asked_for_in_the_same_round(act: Scene) -> None:
+    """So it is with honest hosts too, where an upload falls into a round."""
+    three = await act.join("third")
+    known = act.two.vault.replica.heads()[act.one.client_id]
+    await act.record(act.one)
+    await three.sync()
+    await act.record(three)
+    with act.host.lying(Late(act.one.client_id, known, act.two.client_id)):
+        done = await act.two.sync()
+
+    assert done.alarms == []
+    assert shown(act.two) == shown(three)
+
+
+class CutsRounds(Lie):
+    """Cuts a log off, and gives no second answer in any round."""
+
+    def __init__(self, client: ClientId, head: Head, to: ClientId) -> None:
+        self._cut = cut_off(client, head, to=to)
+        self._to = to
+        self._asked = 0
+
+    def heads(self, caller: Caller, honest: HeadsAnswer) -> HeadsAnswer:
+        if caller.client_id != self._to:
+            return honest
+        self._asked += 1
+        if self._asked % 2 == 0:
+            raise LimitExceededError("not now")
+        return self._cut.heads(caller, honest)
+
+    def records(
+        self, caller: Caller, client: ClientId, honest: list[SealedRecord]
+    ) -> list[SealedRecord]:
+        return self._cut.records(caller, client, honest)
+
+
+async def test_a_host_that_cuts_every_round_is_caught_too(act: Scene) -> None:
+    """What was mentioned before a round is missed before the round can be cut."""
+    three = await act.join("third")
+    known = act.two.vault.replica.heads()[act.one.client_id]
+    with act.host.lying(CutsRounds(act.one.client_id, known, act.two.client_id)):
+        await act.record(act.one)
+        await three.sync()
+        await act.record(three)
+        for _ in range(2):
+            with pytest.raises(HostRefusedError):
+                await act.two.sync()
+
+    assert [(alarm.name, alarm.client_id) for alarm in act.two.remote.alarms] == [
+        (Name.LOG_WITHHELD, act.one.client_id.hex())
+    ]
+    await act.goes_on()
 
 
 class TwoFaces(Lie):

@@ -3,8 +3,9 @@
 Every record names, of each other client, the newest record that its writer had
 verified, and the account document that it knew. A host cannot make such a
 *mention*. So two hashes at one place prove a fork, and a mention of something
-that the host cannot supply proves that it withholds it. Mentions of two clients
-are never compared whole: honest clients work at the same time.
+that the host does not supply proves that it withholds it. What the owner signed in
+the account document is a mention too. Mentions of two clients are never compared
+whole: honest clients work at the same time.
 docs/protocol/logs.md, "What clients have seen".
 """
 
@@ -62,6 +63,20 @@ Mentions = Mapping[ClientId, Mention]
 """The newest mention of each log."""
 
 
+def mention_of(account: VerifiedAccount) -> Mention:
+    """Return what the newest account document names: heads, and ends of logs.
+
+    Its writer had verified them, and had of its own log what a host acknowledged.
+    """
+    named = Mention(seen=dict(account.document.heads))
+    ends = {
+        client_id: entry.final
+        for client_id, entry in account.clients.items()
+        if entry.final is not None
+    }
+    return named.joined(Mention(seen=ends))
+
+
 def check_grows(before: Mention, after: Mention, *, writer: ClientId) -> None:
     """Raise unless what a client has seen goes on from what it had seen.
 
@@ -90,12 +105,17 @@ def check_grows(before: Mention, after: Mention, *, writer: ClientId) -> None:
 
 
 def check_agrees(
-    mention: Mention, *, writer: ClientId, account: VerifiedAccount, hash_at: HashAt
+    mention: Mention,
+    *,
+    writer: ClientId | None,
+    account: VerifiedAccount,
+    hash_at: HashAt,
 ) -> None:
     """Raise `ForkError` if a mention and what is held here exclude each other.
 
-    What is mentioned and not held may still come: `check_supplied` judges that, and
-    this again once it has come.
+    `writer` is None for what the account document names. What is mentioned and not
+    held may still come: `check_supplied` judges that, and this again once it has
+    come.
     """
     for client, head in mention.seen.items():
         if client == writer or not _counts(account, client, head.seq):
@@ -111,33 +131,37 @@ def check_agrees(
 
 
 def check_supplied(
-    mentions: Mentions, *, account: VerifiedAccount, heads: Mapping[ClientId, Head]
+    mention: Mention,
+    *,
+    writer: ClientId | None,
+    account: VerifiedAccount,
+    heads: Mapping[ClientId, Head],
 ) -> None:
-    """Raise `WithheldError` for the first mention that the host cannot supply.
+    """Raise `WithheldError` for the first thing mentioned that was not supplied.
 
-    `heads` and `account` are what the host offered after it had offered the
-    records that the mentions stand in. Logs that a failure stopped are known by
-    their host's head too: what they lack is another error.
+    `heads` and `account` are what was verified of all that the host gave when it
+    was asked after it had given the mention. What a host only claims to have is no
+    head here, but for a log that could not be read for another reason: what that
+    one lacks is another error.
     """
-    for writer, mention in mentions.items():
-        version, _ = mention.document
-        if version > account.document.version:
+    version, _ = mention.document
+    if version > account.document.version:
+        raise WithheldError(
+            "the account document",
+            mentioned=version,
+            offered=account.document.version,
+        )
+    for client, head in mention.seen.items():
+        if client == writer or not _counts(account, client, head.seq):
+            continue
+        offered = heads.get(client)
+        if offered is None or offered.seq < head.seq:
             raise WithheldError(
-                "the account document",
-                mentioned=version,
-                offered=account.document.version,
+                f"the log of client {_short(client)}",
+                mentioned=head.seq + 1,
+                offered=0 if offered is None else offered.seq + 1,
+                client_id=client,
             )
-        for client, head in mention.seen.items():
-            if client == writer or not _counts(account, client, head.seq):
-                continue
-            offered = heads.get(client)
-            if offered is None or offered.seq < head.seq:
-                raise WithheldError(
-                    f"the log of client {_short(client)}",
-                    mentioned=head.seq + 1,
-                    offered=0 if offered is None else offered.seq + 1,
-                    client_id=client,
-                )
 
 
 def _counts(account: VerifiedAccount, client: ClientId, seq: Seq) -> bool:

@@ -13,9 +13,9 @@ docs/protocol/sync.md, "What a client believes", has the rules.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -43,7 +43,12 @@ from awvault.protocol.document import (
     decode_document,
     hash_document,
 )
-from awvault.protocol.mentions import check_agrees, check_supplied
+from awvault.protocol.mentions import (
+    Mention,
+    check_agrees,
+    check_supplied,
+    mention_of,
+)
 from awvault.remote import Alarm, Place, Remote, RemoteNotes
 from awvault.replica import Accepted, Replica
 from awvault.sync.alarms import Alarms, Name
@@ -86,6 +91,9 @@ class Progress:
     total: int | None
     """None: not known beforehand. What a host says, so it may be wrong."""
 
+
+_Mentions = Sequence[tuple[ClientId | None, Mention]]
+"""With who says it; None: the account document."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -222,6 +230,10 @@ class _Running:
         self._alarms = Alarms()
         self._came: set[ClientId] = set()
         """Clients of which records came."""
+        self._unread = {keys.client_id}
+        """Logs of which nobody can tell yet, or any more, what the host has: the own
+        one until it was pushed, and those that a fault of the network, or keys that
+        are not here, kept from being read."""
         self._acknowledged = remote.acknowledged
         self._expected = 0
         self._broken: Exception | None = None
@@ -233,14 +245,19 @@ class _Running:
         """Do all of it; return the heads that the host had at the end."""
         await self._session()
         await self._documents()
+        mentions = self._mentions()
         heads = await self._host.heads()
         await self._pull(heads)
+        # What was mentioned before, here already: the round may be cut below.
+        await self._check_mentions(mentions, heads)
         await self._push(heads)
         heads = await self._host.heads()
         if heads.version > self._account.document.version:
             # Records may speak of a document that came after ours was read.
             await self._documents()
-        self._check(heads)
+        self._check_claims(heads)
+        # As they are now: what more is pulled may mention what came after it.
+        await self._check_mentions(self._mentions(), heads)
         if self._broken is not None:
             raise self._broken
         return heads
@@ -349,7 +366,9 @@ class _Running:
 
         async def one(client_id: ClientId) -> None:
             async with gate:
-                await self._pull_log(client_id, heads.head(client_id))
+                await self._pull_log(
+                    client_id, self._pull_to(client_id, heads.head(client_id))
+                )
 
         # All of them to their end: one that fails is no reason to stop another.
         results = await asyncio.gather(
@@ -361,20 +380,25 @@ class _Running:
             return_exceptions=True,
         )
         for result in results:
-            if isinstance(result, TransportError | HostRefusedError):
-                self._broken = result
-            elif isinstance(result, BaseException):
+            if isinstance(result, BaseException):
                 raise result
 
-    async def _pull_log(self, client_id: ClientId, claimed: Head | None) -> None:
+    async def _pull_log(
+        self, client_id: ClientId, pulling: Coroutine[Any, Any, None]
+    ) -> None:
+        """Await what reads a log; note what stops it."""
         try:
-            await self._pull_to(client_id, claimed)
+            await pulling
         except EpochError as error:
             if self._keys.standing.awaiting is None:
                 self._alarms.add_log_error(client_id, error)
             # Else it is sealed under keys that the owner did not let in here yet.
+            self._unread.add(client_id)
         except _STOPS_A_LOG as error:
             self._alarms.add_log_error(client_id, error)
+        except (TransportError, HostRefusedError) as error:
+            self._broken = error
+            self._unread.add(client_id)
 
     async def _pull_to(self, client_id: ClientId, claimed: Head | None) -> None:
         """Read a log up to the head that the host claims for it."""
@@ -391,7 +415,15 @@ class _Running:
                     offered=after + 1,
                     client_id=client_id,
                 )
-        self._check_claim(client_id, claimed)
+        # It may have become longer since.
+        self._check_claimed_hash(client_id, claimed)
+
+    async def _pull_mentioned(self, client_id: ClientId, last: int) -> None:
+        """Read a log up to a record that is mentioned, whatever the host claims."""
+        while (after := self._next(client_id) - 1) < last:
+            await self._pull_page(client_id, after=after)
+            if self._next(client_id) - 1 == after:
+                return
 
     def _check_claim(self, client_id: ClientId, claimed: Head | None) -> None:
         """Raise if the host claims less than was verified, or something else."""
@@ -401,19 +433,24 @@ class _Running:
         log_name = f"log of client {client_id.hex()[:8]}"
         if claimed is None:
             raise RollbackError(log_name, verified=verified.seq + 1, offered=0)
+        self._check_claimed_hash(client_id, claimed)
+        if claimed.seq < verified.seq:
+            raise RollbackError(
+                log_name, verified=verified.seq + 1, offered=claimed.seq + 1
+            )
+
+    def _check_claimed_hash(self, client_id: ClientId, claimed: Head) -> None:
         held = self._replica.hash_at(client_id, claimed.seq)
         if held is not None and held != claimed.hash:
             raise ForkError(
                 f"record {claimed.seq} of client {client_id.hex()[:8]}",
                 client_id=client_id,
             )
-        if claimed.seq < verified.seq:
-            raise RollbackError(
-                log_name, verified=verified.seq + 1, offered=claimed.seq + 1
-            )
 
     async def _pull_page(self, client_id: ClientId, *, after: int) -> None:
         """Read one page; records are verified and stored while the next come."""
+        if client_id not in self._replica.account.clients:
+            raise EpochError("the client was added after the account's keys changed")
         parts: asyncio.Queue[list[SealedRecord] | None] = asyncio.Queue(PARTS_WAITING)
         reading = asyncio.create_task(self._read_page(client_id, after, parts))
         try:
@@ -483,6 +520,7 @@ class _Running:
             claimed = heads.head(client_id)
             await self._check_own(claimed)
             await self._push_after(-1 if claimed is None else claimed.seq)
+            self._unread.discard(client_id)
         except ForkError as error:
             self._alarms.add(Name.OWN_LOG_ELSEWHERE, str(error), client_id)
         except RollbackError as error:
@@ -567,8 +605,8 @@ class _Running:
 
     # -- what clients have seen ------------------------------------------------
 
-    def _check(self, heads: HostHeads) -> None:
-        """Hold what the host has at the end against all that is known of it."""
+    def _check_claims(self, heads: HostHeads) -> None:
+        """Hold what the host claims at the end against what was verified."""
         for client_id in self._account.clients:
             if client_id == self._keys.client_id or self._alarms.of_log(client_id):
                 continue
@@ -585,14 +623,23 @@ class _Running:
                 f" now has {0 if mine is None else mine.seq + 1}",
                 self._keys.client_id,
             )
-        self._check_mentions(heads)
 
-    def _check_mentions(self, heads: HostHeads) -> None:
+    def _mentions(self) -> _Mentions:
+        """Return what the host has to supply to whoever asks from now on."""
+        return [*self._replica.mentions().items(), (None, mention_of(self._account))]
+
+    async def _check_mentions(self, mentions: _Mentions, heads: HostHeads) -> None:
+        """Ask for what is mentioned and not here, and judge by what comes.
+
+        What the host claims to have is not asked for, and proves nothing. `heads`,
+        of which the claims are, came after `mentions`.
+        """
         account = self._account
-        claimed: Mapping[ClientId, Head] = {
-            client_id: log.head for client_id, log in heads.logs.items()
-        }
-        for writer, mention in self._replica.mentions().items():
+        for client_id, last in self._last_mentioned(mentions).items():
+            if client_id not in self._unread and not self._alarms.of_log(client_id):
+                await self._pull_log(client_id, self._pull_mentioned(client_id, last))
+        supplied = self._supplied(heads)
+        for writer, mention in mentions:
             try:
                 check_agrees(
                     mention,
@@ -600,9 +647,34 @@ class _Running:
                     account=account,
                     hash_at=self._replica.hash_at,
                 )
-                check_supplied({writer: mention}, account=account, heads=claimed)
+                check_supplied(mention, writer=writer, account=account, heads=supplied)
             except (ForkError, WithheldError) as error:
                 self._alarms.add_mention_error(error)
+
+    def _last_mentioned(self, mentions: _Mentions) -> dict[ClientId, int]:
+        """Return the last record that counts of each log that is mentioned."""
+        last: dict[ClientId, int] = {}
+        for writer, mention in mentions:
+            for client_id, head in mention.seen.items():
+                if client_id != writer and client_id in self._account.clients:
+                    counts = self._last_that_counts(client_id, head.seq)
+                    last[client_id] = max(last.get(client_id, -1), counts)
+        return last
+
+    def _supplied(self, heads: HostHeads) -> dict[ClientId, Head]:
+        """Return the newest verified record of each log.
+
+        For a log that could not be read, what the host claims to have: whether it is
+        withheld cannot be known. For one that has an alarm too: it has one.
+        """
+        supplied = self._replica.heads()
+        for client_id, claimed in heads.logs.items():
+            known = supplied.get(client_id)
+            if (known is None or known.seq < claimed.head.seq) and (
+                client_id in self._unread or self._alarms.of_log(client_id)
+            ):
+                supplied[client_id] = claimed.head
+        return supplied
 
 
 def _check_is_fork(chain: VerifiedAccount, data: bytes) -> None:

@@ -19,7 +19,9 @@ from awvault.errors import (
 from awvault.joining import make_vault
 from awvault.protocol.account import open_keys
 from awvault.remote import Remote, RemoteNotes
+from awvault.sync.rounds import Syncer
 from awvault.testing import CHEAP, PASSPHRASE
+from tests.helpers.clients import seal_whole
 from tests.helpers.fault_proxy import End, Fault
 from tests.helpers.machines import (
     NEW_PASSPHRASE,
@@ -29,6 +31,8 @@ from tests.helpers.machines import (
     network,
 )
 from tests.helpers.randomness import Seeded
+from tests.helpers.syncing import Ticks, notes_of
+from tests.helpers.vaults import A, bucket, insert
 
 OLD = Passphrase(PASSPHRASE)
 NEW = Passphrase(NEW_PASSPHRASE)
@@ -119,6 +123,25 @@ async def test_after_a_logout_nothing_of_the_account_changes(tmp_path: Path) -> 
             url=net.url, insecure=False, username="alice", passphrase=NEW
         )
         assert laptop.accounts.account.document.version == 4
+
+
+async def test_a_change_names_no_record_that_no_host_has(tmp_path: Path) -> None:
+    """Of its own log a client signs what a host acknowledged: others ask for it."""
+    async with registered(tmp_path) as (net, laptop):
+        own = laptop.vault.keys.client_id
+        await bucket(laptop.vault, "w")
+        await insert(laptop.vault, (1.0, 1, A), name="w")
+        await seal_whole(laptop.vault)
+
+        await laptop.accounts.change_passphrase(OLD, NEW)
+
+        assert own not in dict(laptop.accounts.account.document.heads)
+        async with net.connect(net.url, False) as host:
+            notes = notes_of(laptop.vault)
+            await Syncer(laptop.vault, notes, host, clock=Ticks()).round()
+        await laptop.accounts.change_passphrase(NEW, OLD)
+        named = dict(laptop.accounts.account.document.heads)[own]
+        assert named == laptop.vault.replica.heads()[own]
 
 
 async def test_the_wrong_passphrase_looks_like_one(tmp_path: Path) -> None:
