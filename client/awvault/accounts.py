@@ -722,8 +722,8 @@ async def _check_takes(host: HostClient, registration: Registration) -> None:
             )
         case "invite" if registration.invite is None:
             raise HostRefusedError(
-                f"{host.origin} takes new accounts by invitation only: give yours with"
-                " --invite",
+                f"{host.origin} takes new accounts by invitation only: name the file"
+                " that holds yours with --invite-file",
                 code="invite-invalid",
             )
 

@@ -48,7 +48,7 @@ Storage failures are `awserver.errors.StorageError`.
 """
 
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 from awserver.records import ClientId
 
@@ -94,6 +94,18 @@ class MalformedAnswerError(TransportError):
     """
 
 
+_ADDRESS_HINT: Final = (
+    "the address counts too: use the one that whoever runs the host gives, letter for"
+    " letter (http://localhost is another than http://127.0.0.1)"
+)
+_REFUSAL_HINTS: Final = {
+    "proof-refused": _ADDRESS_HINT,
+    "registration-closed": "whoever runs the host lets people in, or does not",
+    "username-taken": "choose another --username",
+}
+"""What to do about a refusal, by the host's code."""
+
+
 class HostRefusedError(Error):
     """A host refused a request."""
 
@@ -108,6 +120,7 @@ class HostRefusedError(Error):
         """Keep the host's stable code, and of a conflict what it expected."""
         super().__init__(message)
         self.code = code
+        self.hint = _REFUSAL_HINTS.get(code)
         self.expected_seq = expected_seq
         self.expected_version = expected_version
 
@@ -202,8 +215,9 @@ class LoginRefusedError(Error):
         """Name what was tried, as it was typed, and the kind of secret."""
         super().__init__(
             f'{origin} does not take the username "{username}" with this {secret}:'
-            " one of the two is another"
+            " one of the two is another, or the host goes by another address"
         )
+        self.hint = _ADDRESS_HINT
 
 
 class BucketNotFoundError(NotFoundError):

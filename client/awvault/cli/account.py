@@ -130,13 +130,38 @@ async def _register(
 ) -> "Registered":
     from msgspec.structs import replace
 
+    from awvault.cli.output import note
+
     prepared = await service.prepare_registration(request)
     if prepared.registered is not None:
         return prepared.registered
     keep_recovery_words(prepared.recovery_words, recovery_file)
-    return await service.register(
-        replace(request, recovery_words=prepared.recovery_words)
-    )
+    try:
+        registered = await service.register(
+            replace(request, recovery_words=prepared.recovery_words)
+        )
+    except Exception:
+        if recovery_file is not None:
+            note(
+                f"{recovery_file} holds words of a try that did not come to its end:"
+                " keep it until `awvault register` says whose words count"
+            )
+        raise
+    await _send_all(service)
+    return registered
+
+
+async def _send_all(service: "Service") -> None:
+    """Send what was recorded so far, so that a second machine finds it."""
+    from awvault.cli.output import note, progress_shown
+    from awvault.errors import HostRefusedError, TransportError
+    from awvault.service import OperationFailedError
+
+    try:
+        with progress_shown("sync") as show:
+            await service.sync(show)
+    except (TransportError, HostRefusedError, OperationFailedError) as error:
+        note(f"what was recorded here is sent later: {error}")
 
 
 def _tell_registered(registered: "Registered", *, as_json: bool) -> None:

@@ -59,7 +59,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     if status.remote is not None:
         print_alarms(status.remote.alarms)
     for problem in status.problems:
-        print(f"\nDamaged: {problem}.")
+        print(f"\nTo be looked at: {problem}.")
     if status.machine_holds_passphrase:
         print(
             "\nThis machine holds its own passphrase, in"

@@ -1,6 +1,7 @@
 """A vault and its host: one connection, the schedule, and what is known of both."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
@@ -10,6 +11,7 @@ from typing import Final
 
 from awvault.crypto.keys import derive_slot
 from awvault.errors import (
+    HostRefusedError,
     NoRemoteError,
     TransportError,
     UnsupportedSuiteError,
@@ -24,6 +26,9 @@ from awvault.sync.transport import HostClient
 from awvault.vault import Clock, Vault
 
 log = logging.getLogger(__name__)
+
+GOODBYE_SECONDS: Final = 2.0
+"""How long a host is waited for that is told of a session's end."""
 
 DAILY_OR_STEADY: Final = (Schedule.STEADY, Schedule.DAILY)
 
@@ -131,6 +136,13 @@ class SyncRunner:
         self._scheduler = None
         if self._met is not None:
             (host, _), self._met = self._met, None
+            if host.has_session:
+                # Only polite: it would end by itself after a month.
+                with contextlib.suppress(
+                    TransportError, HostRefusedError, TimeoutError
+                ):
+                    async with asyncio.timeout(GOODBYE_SECONDS):
+                        await host.end_session()
             await host.close()
 
     # -- rounds ----------------------------------------------------------------

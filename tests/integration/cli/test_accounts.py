@@ -104,9 +104,9 @@ def test_a_machine_that_nobody_sits_at_registers(
     assert remote["account_id"] == made["account_id"]
     assert remote["attempt_pending"] is False
     usage = laptop.ok("usage", "--host", "--json").json()
-    assert usage == {
-        "url": host.url, "entries": 0, "stored_bytes": 0, "quota_bytes": None
-    }  # fmt: skip
+    # What was recorded before is there already, in the two records of one upload.
+    assert (usage["url"], usage["entries"], usage["quota_bytes"]) == (host.url, 2, None)
+    assert usage["stored_bytes"] > 0
     assert laptop.ok("sessions", "list", "--json").json() == []
 
 
