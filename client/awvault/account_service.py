@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from awserver.origins import origin_of
 from awvault.accounts import Accounts, Arrived, Registration
 from awvault.crypto.keys import Passphrase
@@ -211,10 +213,14 @@ class AccountService:
         was_in_file = path is not None and holds(path, passphrase)
         if await self._follow_staged() and was_in_file:
             # What it held is outdated, and what takes its place is proved.
-            return self._passphrase_result(changed=True)
-        with self._file_follows(passphrase):
-            changed = await self._accounts.check_passphrase(passphrase)
-        return self._passphrase_result(changed=changed)
+            changed = True
+        else:
+            with self._file_follows(passphrase):
+                changed = await self._accounts.check_passphrase(passphrase)
+        return replace(
+            self._passphrase_result(changed=changed),
+            recovery_changed=await self._accounts.take_note_of_recovery(),
+        )
 
     def _passphrase_result(self, *, changed: bool) -> PassphraseResult:
         return PassphraseResult(

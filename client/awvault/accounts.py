@@ -25,8 +25,10 @@ from awserver.wire import SessionInfo, UsageAnswer
 from awvault.crypto.keys import Passphrase, Random, RecoveryKey
 from awvault.crypto.passphrase import STANDARD, Profile
 from awvault.errors import (
+    KEEP_BOTH,
     DocumentError,
     EditConflictError,
+    EditRefusedError,
     Error,
     HostBusyError,
     HostRefusedError,
@@ -58,9 +60,10 @@ from awvault.protocol.edits import (
 )
 from awvault.remote import Attempt, Remote, RemoteNotes
 from awvault.strength import require_strong
+from awvault.sync.alarms import Alarms, Name, recovery_key_of
 from awvault.sync.channel import host_origin
 from awvault.sync.transport import HostClient, Prover
-from awvault.vault import Vault
+from awvault.vault import Clock, Vault, wall_clock_us
 
 EDIT_TRIES_MAX: Final = 5
 """How often an edit is made again because another client was faster."""
@@ -131,6 +134,7 @@ class Accounts:
         random: Random = secrets.token_bytes,
         step: Step = lambda _: None,
         connect: Connect = connect,
+        clock: Clock = wall_clock_us,
     ) -> None:
         """Work for `vault`. `step` is called with a name at each step."""
         self._vault = vault
@@ -138,6 +142,7 @@ class Accounts:
         self._random = random
         self._step = step
         self._connect = connect
+        self._clock = clock
         self._notes = RemoteNotes(vault.database, vault.keys, random=random)
         self._editing = asyncio.Lock()
 
@@ -358,6 +363,7 @@ class Accounts:
                     key=self._vault.keys.client_key,
                 )
         await self._notes.save(remote)
+        await self._tell_recovery()
         self._step("registered")
         return Arrived(
             passphrase=registration.passphrase, recovery=RecoveryKeyOf.BEFORE
@@ -379,6 +385,7 @@ class Accounts:
     ) -> Arrived:
         """Let the account's passphrase unlock here, whichever try brought it."""
         await self._notes.update(_without_attempt)
+        await self._tell_recovery()
         passphrase = registration.passphrase_after
         try:
             await self._vault.replica.take_secret(passphrase)
@@ -406,8 +413,11 @@ class Accounts:
                     " one, name another directory with --data-dir",
                 )
             before = self._notes.load()
+            told = recovery_key_of(self.account)
             remote = (
-                Remote(url=url, insecure=insecure, username=username)
+                Remote(
+                    url=url, insecure=insecure, username=username, recovery_told=told
+                )
                 if before is None
                 else replace(before, url=url, insecure=insecure)
             )
@@ -415,6 +425,8 @@ class Accounts:
                 await self._fetch(host)
             await self._vault.replica.take_secret(passphrase)
             await self._notes.save(remote)
+            await self._note_versions()
+            await self._note_recovery()
 
     # -- secrets -------------------------------------------------------------
 
@@ -455,6 +467,7 @@ class Accounts:
             await self._edit(SetRecoveryKey(recovery=recovery), passphrase)
             # The blob is another one, and what unlocks here is the newest again.
             await self._vault.replica.take_secret(passphrase)
+            await self._tell_recovery()
 
     async def check_passphrase(self, passphrase: Passphrase) -> bool:
         """Prove a passphrase; if another client has changed it, it unlocks from now.
@@ -472,6 +485,18 @@ class Accounts:
                 was_new = True
                 await self._vault.replica.take_secret(passphrase)
             return was_new
+
+    async def take_note_of_recovery(self) -> bool:
+        """Take the recovery words that count for those that the owner knows.
+
+        Return whether they were others than the owner was told of here.
+        """
+        remote = self.remote()
+        if remote is None:
+            return False
+        told = remote.recovery_told
+        await self._tell_recovery()
+        return told is not None and told != recovery_key_of(self._newest)
 
     async def settle(self) -> bool:
         """Ask the host what became of a change that was not answered.
@@ -495,6 +520,7 @@ class Accounts:
                 await self._fetch(host)
         except (NewSecretNeededError, HostRefusedError, TransportError):
             pass
+        await self._note_recovery()
         return self._vault.keys.standing.known.pin != before
 
     # -- sessions and the host's own numbers -----------------------------------
@@ -575,6 +601,7 @@ class Accounts:
         async with self._session(remote) as host:
             for _ in range(EDIT_TRIES_MAX):
                 await self._fetch(host)
+                await self._note_recovery()
                 opened = await self._open(secret)
                 edit = await self._run(intent, opened)
                 if await self._put(host, remote, opened, edit):
@@ -588,7 +615,12 @@ class Accounts:
         """Send an edit; return False if another client was faster."""
         attempt = Attempt(document=edit.document, keys_blob=edit.keys_blob)
         nonce = (await host.prelogin(remote.username)).nonce
-        await self._notes.update(lambda notes: replace(notes, attempt=attempt))
+        told = recovery_key_of(opened.account)
+        await self._notes.update(
+            lambda notes: replace(
+                notes, attempt=attempt, recovery_told=notes.recovery_told or told
+            )
+        )
         self._step("edit-attempt-stored")
         try:
             await host.put_document(
@@ -598,11 +630,6 @@ class Accounts:
                 key=login_key_of(opened),
             )
         except (HostRefusedError, TransportError) as error:
-            if was_refused(error):
-                await self._notes.update(_without_attempt)
-                if getattr(error, "code", "") == "document-conflict":
-                    return False
-                raise
             return await self._counts_in_spite_of(error, host, remote, edit)
         self._step("edit-answered")
         await self._adopt(edit)
@@ -612,24 +639,29 @@ class Accounts:
     async def _counts_in_spite_of(
         self, error: Error, host: HostClient, remote: Remote, edit: Edit
     ) -> bool:
-        """Ask a host that did not answer an edit what it has now.
+        """Ask a host that did not answer an edit, or refused it, what it has now.
 
-        Return False if another client's version stands there. Raises `error` if
-        nothing does, and `NoAnswerError` if it still does not answer.
+        Return False if another client's version stands there. If nothing does, the
+        edit stays in the air: raises `error`, and `EditRefusedError` for a refusal.
+        Raises `NoAnswerError` if the host still does not answer.
         """
         try:
             await self._fetch(host)
         except (HostRefusedError, TransportError):
+            if isinstance(error, HostRefusedError):
+                raise EditRefusedError(error) from error
             raise NoAnswerError(
                 f"{remote.url} did not answer: whether it took the change is not known"
                 " yet",
-                hint="the vault opens with the old passphrase until it is known; then"
-                " `awvault status` tells",
+                hint="the vault opens with the old passphrase until it is known;"
+                f" {KEEP_BOTH}",
             ) from error
         newest, made = self.account.document.version, edit.pin[0]
         if newest < made:
+            if isinstance(error, HostRefusedError):
+                raise EditRefusedError(error) from error
             raise error
-        await self._notes.update(_without_attempt)
+        await self._note_versions()
         return self._counts(edit)
 
     async def _fetch(self, host: HostClient) -> None:
@@ -653,8 +685,40 @@ class Accounts:
 
     async def _note_versions(self) -> None:
         """Note what the versions that are known now say of a change in the air."""
-        known = self._vault.keys.standing.known
-        await self._notes.update(lambda notes: notes.settled_by(known.document.version))
+        version = self._newest.document.version
+        await self._notes.update(lambda notes: notes.settled_by(version))
+
+    @property
+    def _newest(self) -> VerifiedAccount:
+        """The newest chain of documents that was verified, believed yet or not."""
+        return self._vault.keys.standing.known
+
+    async def _note_recovery(self) -> None:
+        """Raise an alarm if other recovery words count than the owner was told of."""
+        now_us, newest = self._clock(), self._newest
+
+        def noted(remote: Remote) -> Remote:
+            found = Alarms()
+            found.add_recovery(remote, newest)
+            known = {alarm.key for alarm in remote.alarms}
+            new = [alarm for alarm in found.all() if alarm.key not in known]
+            if not new:
+                return remote
+            return remote.with_alarms([*remote.alarms, *new], now_us=now_us)
+
+        await self._notes.update(noted)
+
+    async def _tell_recovery(self) -> None:
+        """Note that the owner knows of the recovery words that count."""
+        now_us, told = self._clock(), recovery_key_of(self._newest)
+
+        def noted(remote: Remote) -> Remote:
+            others = [a for a in remote.alarms if a.name != Name.RECOVERY_CHANGED]
+            return replace(
+                remote.with_alarms(others, now_us=now_us), recovery_told=told
+            )
+
+        await self._notes.update(noted)
 
     async def _adopt(self, edit: Edit) -> None:
         await self._vault.replica.adopt([edit.document], edit.keys_blob)

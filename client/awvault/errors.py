@@ -9,6 +9,7 @@ Hierarchy:
     + CertificateError: the host does not show that it is the one asked for
     + MalformedAnswerError: what answered does not speak this protocol
   - HostRefusedError: the host said no, with a code
+    + EditRefusedError: to a change of the account, which it may have kept
   - LoginRefusedError: the host does not take a username with a passphrase
   - EditConflictError: other clients kept changing the account
   - UnsupportedSuiteError: written by a newer client; update this one
@@ -123,6 +124,30 @@ class HostRefusedError(Error):
         self.hint = _REFUSAL_HINTS.get(code)
         self.expected_seq = expected_seq
         self.expected_version = expected_version
+
+
+KEEP_BOTH: Final = (
+    "keep both, the passphrase or words of before and the new ones, until `awvault"
+    " status` says which count"
+)
+"""What to do while nobody can tell whether a change of them counts."""
+
+
+class EditRefusedError(HostRefusedError):
+    """A host refused a change of the account.
+
+    It is signed, so a host that says no and keeps it can bring it up later.
+    """
+
+    def __init__(self, refused: HostRefusedError) -> None:
+        """Keep what the host said."""
+        super().__init__(
+            str(refused),
+            code=refused.code,
+            expected_seq=refused.expected_seq,
+            expected_version=refused.expected_version,
+        )
+        self.hint = f"{KEEP_BOTH}: a host that says no may have taken the change"
 
 
 class EditConflictError(Error):

@@ -19,7 +19,6 @@ from awvault.accounts import (
     Connect,
     Step,
     connect,
-    was_refused,
 )
 from awvault.crypto.hedge import draw
 from awvault.crypto.keys import (
@@ -32,6 +31,7 @@ from awvault.crypto.passphrase import STANDARD, Profile
 from awvault.errors import (
     DocumentError,
     EditConflictError,
+    EditRefusedError,
     HostRefusedError,
     LoginRefusedError,
     NoAnswerError,
@@ -177,12 +177,10 @@ class Recovery:
                 key=self._key,
             )
         except (HostRefusedError, TransportError) as error:
-            if was_refused(error):
-                if getattr(error, "code", "") == "document-conflict":
-                    return False
-                raise
             stands = await self._stands_at(host, opened, error)
             if stands is None:
+                if isinstance(error, HostRefusedError):
+                    raise EditRefusedError(error) from error
                 raise
             return stands == edit.document
         return True
@@ -193,15 +191,21 @@ class Recovery:
         opened: OpenedAccount,
         error: HostRefusedError | TransportError,
     ) -> bytes | None:
-        """Return what a host that did not answer has after a version; None: nothing."""
+        """Return what a host has after a version; None: nothing.
+
+        It did not answer, or it refused: it may have kept the edit all the same.
+        """
         try:
             later = await host.documents(after=opened.account.document.version)
         except (HostRefusedError, TransportError):
+            if isinstance(error, HostRefusedError):
+                raise EditRefusedError(error) from error
             raise NoAnswerError(
                 f"{self._origin} did not answer: whether it took the new passphrase is"
                 " not known yet",
                 hint="log in with it when the host can be reached; if that is refused,"
-                " use the recovery words again",
+                " use the recovery words again. Until then keep both, the words that"
+                " you typed and the new ones",
             ) from error
         return later[0] if later else None
 

@@ -38,6 +38,7 @@ ALARMS_MAX: Final = 1_000
 SENTENCE_CHARS_MAX: Final = 1_000
 
 _Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _Sentence = Annotated[str, Meta(max_length=SENTENCE_CHARS_MAX)]
 
 
@@ -125,6 +126,8 @@ class Remote(_Note, frozen=True):
     incidents: list[Incident] = []
     """The last ones, oldest first."""
     attempt: Attempt | None = None
+    recovery_told: _Key | None = None
+    """The recovery-login key, its public part, that the owner was told of."""
     format: int = FORMAT
 
     def with_alarms(self, alarms: Sequence[Alarm], *, now_us: int) -> "Remote":

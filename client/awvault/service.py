@@ -137,6 +137,8 @@ class RemoteStatus(Message, frozen=True):
     alarms: list[AlarmInfo]
     # The last ones, oldest first.
     incidents: list[IncidentInfo]
+    # True: a change of the account was sent, and whether it counts is not known.
+    attempt_pending: bool = False
 
 
 class Status(Message, frozen=True):
@@ -564,6 +566,8 @@ class PassphraseResult(Message, frozen=True):
     passphrase_file: str | None
     # What still has the old one and is not ours to change. None: nothing has.
     passphrase_outdated: str | None
+    # True: other recovery words count than the owner was told of here before.
+    recovery_changed: bool = False
 
 
 class StoreService(Protocol):

@@ -145,6 +145,7 @@ class SyncService:
                 )
                 for incident in remote.incidents
             ],
+            attempt_pending=remote.attempt is not None,
         )
 
     def clients(self) -> list[ClientStatus]:

@@ -306,7 +306,7 @@ def logout_command(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def remote_command(ctx: click.Context, as_json: bool) -> None:
     """Show which host keeps the account."""
-    from awvault.cli.output import print_fields, print_json, printable
+    from awvault.cli.output import UNSETTLED, print_fields, print_json, printable
 
     remote = run_with_vault(ctx, lambda service: service.remote())
     if as_json:
@@ -334,7 +334,7 @@ def remote_command(ctx: click.Context, as_json: bool) -> None:
             " `awvault register` again."
         )
     elif remote.attempt_pending:
-        print("\nA change of the account was sent, and the host did not answer yet.")
+        print(f"\n{UNSETTLED}")
     for alarm in remote.alarms:
         print(f"\n{printable(alarm)}")
 

@@ -7,12 +7,18 @@ could change what a person sees, so nothing that does not print is passed on.
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from awvault.service import OnProgress, Progress
+
+
+UNSETTLED: Final = (
+    "A change of the account was sent, and whether it counts is not known yet: keep the"
+    " passphrase and words of before, and the new ones. The next change settles it."
+)
 
 
 def printable(text: str) -> str:

@@ -124,6 +124,11 @@ def _tell(result: "PassphraseResult", *, as_json: bool) -> None:
         print("This passphrase opens the vault.")
     if result.passphrase_file is not None:
         note(f"{result.passphrase_file} holds it: keep a copy of that file elsewhere")
+    if result.recovery_changed:
+        note(
+            "other recovery words count than those that were confirmed here: if you do"
+            " not have them, `awvault recovery new` makes others"
+        )
     if result.passphrase_outdated is not None:
         note(
             f"{result.passphrase_outdated} still has the old one: change it before the"

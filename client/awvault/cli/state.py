@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Say what is here and in what state."""
-    from awvault.cli.output import print_fields, print_json
+    from awvault.cli.output import UNSETTLED, print_fields, print_json
     from awvault.service import bytes_text, counted
 
     status = run_with_vault(ctx, lambda service: service.status())
@@ -58,6 +58,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     _print_clients(status)
     if status.remote is not None:
         print_alarms(status.remote.alarms)
+        if status.remote.attempt_pending:
+            print(f"\n{UNSETTLED}")
     for problem in status.problems:
         print(f"\nTo be looked at: {problem}.")
     if status.machine_holds_passphrase:

@@ -6,6 +6,7 @@ docs/operations/incidents.md has a paragraph for each name.
 from enum import StrEnum
 from typing import Final
 
+from awserver.documents import NO_KEY
 from awserver.records import ClientId
 from awvault.errors import (
     Error,
@@ -17,7 +18,8 @@ from awvault.errors import (
     VaultDamagedError,
     WithheldError,
 )
-from awvault.remote import SENTENCE_CHARS_MAX, Alarm
+from awvault.protocol.account import VerifiedAccount
+from awvault.remote import SENTENCE_CHARS_MAX, Alarm, Remote
 
 
 class Name(StrEnum):
@@ -45,6 +47,8 @@ class Name(StrEnum):
     """The host has records of this client that this client did not make."""
     OWN_LOG_REFUSED = "own-log-refused"
     """The host does not take this client's records."""
+    RECOVERY_CHANGED = "recovery-changed"
+    """Other recovery words count than the owner was told of here."""
     UPDATE_NEEDED = "update-needed"
     """A newer program wrote something."""
 
@@ -54,6 +58,7 @@ NOT_INTEGRITY: Final = frozenset(
         Name.CLIENT_REFUSED,
         Name.NEW_SECRET_NEEDED,
         Name.OWN_LOG_REFUSED,
+        Name.RECOVERY_CHANGED,
         Name.UPDATE_NEEDED,
     }
 )
@@ -95,6 +100,11 @@ _REPAIRS: Final = {
         " run `awvault login` on it: it becomes a client of its own"
     ),
     Name.OWN_LOG_REFUSED: "the events stay here; what the host says tells what to do",
+    Name.RECOVERY_CHANGED: (
+        "if a change was refused or not answered here, the words of that one count now."
+        " If you have them, `awvault passphrase check` ends this; if not, `awvault"
+        " recovery new` makes others"
+    ),
     Name.UPDATE_NEEDED: "update this program",
 }
 
@@ -127,6 +137,18 @@ class Alarms:
             since_us=0,
         )
         self._found.setdefault(alarm.key, alarm)
+
+    def add_recovery(self, remote: Remote, account: VerifiedAccount) -> None:
+        """Note that other recovery words count than the owner was told of."""
+        document = account.document
+        told = remote.recovery_told
+        if told is None or told == document.recovery_login_public:
+            return
+        self.add(
+            Name.RECOVERY_CHANGED,
+            f"version {document.version} of the account has other recovery words than"
+            " those that were confirmed here",
+        )
 
     def add_log_error(self, client_id: ClientId, error: Error) -> None:
         """Note what is wrong with the log of a client."""
@@ -177,3 +199,9 @@ class Alarms:
 def is_integrity(alarm: Alarm) -> bool:
     """Say whether an alarm is about what the host stores or shows."""
     return alarm.name not in NOT_INTEGRITY
+
+
+def recovery_key_of(account: VerifiedAccount) -> bytes | None:
+    """Return the recovery-login key that counts; None: the account has none."""
+    key = account.document.recovery_login_public
+    return None if key == NO_KEY else key

@@ -51,7 +51,7 @@ from awvault.protocol.mentions import (
 )
 from awvault.remote import Alarm, Place, Remote, RemoteNotes
 from awvault.replica import Accepted, Replica
-from awvault.sync.alarms import Alarms, Name
+from awvault.sync.alarms import Alarms, Name, recovery_key_of
 from awvault.sync.transport import HostClient, HostHeads, Prover
 from awvault.unlocked import Unlocked
 from awvault.vault import Clock, Vault
@@ -235,6 +235,7 @@ class _Running:
         one until it was pushed, and those that a fault of the network, or keys that
         are not here, kept from being read."""
         self._acknowledged = remote.acknowledged
+        self._told = recovery_key_of(self._account)
         self._expected = 0
         self._broken: Exception | None = None
         """What kept a log from being read to its end, though not its own fault."""
@@ -269,6 +270,9 @@ class _Running:
         """
         seen = dict(remote.seen)
         seen.update((client_id.hex(), now_us) for client_id in self._came)
+        told = remote.recovery_told or self._told
+        remote = replace(remote, recovery_told=told)
+        self._alarms.add_recovery(remote, self._account)
         alarms = self._alarms.all()
         if not complete:
             found = {alarm.key for alarm in alarms}
