@@ -26,6 +26,7 @@ from awvault.crypto.keys import Passphrase, Random, RecoveryKey
 from awvault.crypto.passphrase import STANDARD, Profile
 from awvault.errors import (
     KEEP_BOTH,
+    AccountDisputedError,
     DocumentError,
     EditConflictError,
     EditRefusedError,
@@ -78,6 +79,10 @@ Step = Callable[[str], None]
 
 # What a host says to a registration whose earlier try it had taken.
 _TAKEN: Final = {"username-taken", "account-exists"}
+
+
+# While the host was caught at one of these, nothing of the account is changed.
+_DISPUTES: Final = {Name.DOCUMENTS_FORKED, Name.DOCUMENTS_ROLLED_BACK}
 
 
 def connect(url: str, insecure: bool) -> HostClient:  # noqa: FBT001 - see Connect
@@ -598,6 +603,9 @@ class Accounts:
             edit = await self._run(intent, await self._open(secret))
             await self._adopt(edit)
             return edit
+        for alarm in remote.alarms:
+            if alarm.name in _DISPUTES:
+                raise AccountDisputedError(alarm.name)
         async with self._session(remote) as host:
             for _ in range(EDIT_TRIES_MAX):
                 await self._fetch(host)

@@ -43,6 +43,8 @@ Hierarchy:
     + RollbackError: less is shown than was verified before
     + ForkError: two records stand at one place, or two documents at one version
     + WithheldError: a client has seen what the host does not supply
+    + AccountDisputedError: nothing of the account is changed while its documents are
+      forked, or fewer than before
     + VaultDamagedError: a part that the vault cannot do without is missing
 
 Storage failures are `awserver.errors.StorageError`.
@@ -396,6 +398,23 @@ class RevokedError(IntegrityError):
 
 class BodyMissingError(IntegrityError):
     """The body of a record is gone, and no owner had it destroyed."""
+
+
+class AccountDisputedError(IntegrityError):
+    """The host shows another chain of account documents: nothing is changed on it.
+
+    A change would make two accounts of one, which nobody could join again.
+    """
+
+    def __init__(self, alarm: str) -> None:
+        """Name the alarm that stands."""
+        super().__init__(
+            f"nothing of the account is changed while the alarm {alarm} stands"
+        )
+        self.hint = (
+            "`awvault status` says what to do about it; the alarm ends with the next"
+            " `awvault sync` that finds the host well"
+        )
 
 
 class RollbackError(IntegrityError):

@@ -28,6 +28,7 @@ from awvault.passphrases import (
 from awvault.processes import DataDirectory, NoVaultError
 from awvault.remote import RemoteNotes
 from awvault.service import (
+    DOCUMENT_HASH_DIGITS,
     AddRequest,
     AddResult,
     BucketInfo,
@@ -127,6 +128,7 @@ class VaultService(AccountService, DatabaseService):
         await self._vault.settle()
         facts = self._vault.facts()
         usage = await self.usage()
+        newest = self._vault.keys.standing.known.newest
         source = self._passphrase_source
         path = self._passphrase_path
         infos = await self.buckets()
@@ -136,7 +138,8 @@ class VaultService(AccountService, DatabaseService):
             client_id=facts.client_id,
             client_number=facts.client_number,
             epoch=facts.epoch,
-            document_version=usage.documents,
+            document_version=newest.document.version,
+            document_hash=newest.hash.hex()[:DOCUMENT_HASH_DIGITS],
             buckets=facts.buckets,
             events=sum(info.events for info in infos),
             records=facts.records,

@@ -21,6 +21,9 @@ EXIT_USAGE: Final = 2
 EXIT_UNREACHABLE: Final = 3
 EXIT_INTEGRITY: Final = 4
 
+DOCUMENT_HASH_DIGITS: Final = 20
+"""Hex digits of an account document's hash that a person compares: 80 bits."""
+
 EVENTS_LIMIT_MAX: Final = 1_000_000_000
 """More events than a vault holds; a larger number is a mistake."""
 
@@ -150,6 +153,8 @@ class Status(Message, frozen=True):
     client_number: int
     epoch: int
     document_version: int
+    # The first 20 hex digits of its hash: equal on clients that know the same one.
+    document_hash: str
     buckets: int
     events: int
     records: int

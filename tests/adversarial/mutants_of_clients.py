@@ -15,6 +15,7 @@ from tests.adversarial.mutants import (
     mutant,
 )
 
+ACCOUNTS: Final = "awvault.accounts"
 MENTIONS: Final = "awvault.protocol.mentions"
 REPAIR: Final = "awvault.sync.repair"
 REPLICA: Final = "awvault.replica"
@@ -114,6 +115,16 @@ CLIENT_MUTANTS: Final = (
         "what was acknowledged is forgotten",
         "test_t27_rollback.py::is_named",
         (ROUNDS, "        before = self._acknowledged\n", "        before = None\n"),
+    ),
+    mutant(
+        "T27",
+        "another's repair is taken for a copied machine",
+        "test_t27_rollback.py::at_once",
+        (
+            ROUNDS,
+            "if held is None or held.hex() != acknowledged.hash:",
+            "if acknowledged.hash != head.hash.hex():",
+        ),
     ),
     mutant(
         "T27",
@@ -246,6 +257,16 @@ CLIENT_MUTANTS: Final = (
             ROUNDS,
             "        if hash_document(page[0]) != chain.newest.hash:\n",
             "        if False:\n",
+        ),
+    ),
+    mutant(
+        "T47",
+        "a fork stops no edit",
+        "test_t47_documents.py::of_the_account_changes",
+        (
+            ACCOUNTS,
+            "            if alarm.name in _DISPUTES:\n",
+            "            if False:\n",
         ),
     ),
     mutant(

@@ -4,17 +4,21 @@ A dishonest host puts it back, or an honest one was restored from a backup: the
 clients name what is missing, and one command on one of them puts it back.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from awserver.records import ClientId, SealedRecord
+from awserver.wire import AppendAnswer
+from awvault.sync import rounds
 from awvault.sync.alarms import Name
 from awvault.sync.repair import Repairer
 from awvault.sync.rounds import ignore_progress
 from awvault.sync.transport import HostClient
 from tests.adversarial.scenes import Scene, scene
+from tests.helpers.lying_host import Lie
 from tests.helpers.syncing import USERNAME, Member
 
 BACKUP = "backup"
@@ -101,6 +105,39 @@ async def test_an_empty_host_is_filled_again(act: Scene) -> None:
     assert await act.two.host.documents(after=0) == documents
     assert await act.two.host.keys_blob() == blob
     await act.goes_on()
+
+
+async def test_two_clients_may_put_one_log_back_at_once(
+    act: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose log it is does not take its own records for those of a copied machine."""
+    await act.host.put_back(BACKUP)
+    monkeypatch.setattr(rounds, "PUSH_BYTES", 1)
+    act.one.host.forget_session()
+    with act.host.lying(Overtaken(partial(repair, act, act.two))):
+        done = await act.one.sync()
+
+    assert Name.OWN_LOG_SHORTENED in {alarm.name for alarm in done.alarms}
+    assert Name.OWN_LOG_ELSEWHERE not in {alarm.name for alarm in done.alarms}
+    await act.goes_on()
+
+
+class Overtaken(Lie):
+    """Honest; before it takes the first records, somebody else does something."""
+
+    def __init__(self, first: Callable[[], Awaitable[object]]) -> None:
+        self._first: Callable[[], Awaitable[object]] | None = first
+
+    async def append(
+        self,
+        client: ClientId,
+        records: Sequence[SealedRecord],
+        append: Callable[[], Awaitable[AppendAnswer]],
+    ) -> AppendAnswer:
+        first, self._first = self._first, None
+        if first is not None:
+            await first()
+        return await append()
 
 
 async def test_a_repair_overwrites_nothing(act: Scene) -> None:

@@ -10,10 +10,13 @@ from msgspec import structs
 
 from awserver.service.base import Caller
 from awserver.wire import HeadsAnswer
-from awvault.crypto.keys import ClientKey, derive_account_signing_key
+from awvault.accounts import Accounts
+from awvault.crypto.keys import ClientKey, Passphrase, derive_account_signing_key
+from awvault.errors import AccountDisputedError
 from awvault.protocol.document import AccountDocument
 from awvault.protocol.edits import AddClient
 from awvault.sync.alarms import Name
+from awvault.testing import CHEAP
 from tests.adversarial.scenes import Blob, Documents, Scene, scene, shown
 from tests.helpers.randomness import fixed
 
@@ -218,3 +221,22 @@ async def test_a_document_of_a_newer_program_is_no_accusation(act: Scene) -> Non
         Name.UPDATE_NEEDED,
         client=None,
     )
+
+
+async def test_nothing_of_the_account_changes_while_it_stands(act: Scene) -> None:
+    """Not a passphrase, until a whole round has found the host well again."""
+    accounts = Accounts(act.two.vault, profile=CHEAP)
+    old = Passphrase(act.met.account.passphrase)
+    new = Passphrase("quite another horse and battery")
+    pin = accounts.account.pin
+    with act.host.lying(RolledBack(1)):
+        await act.two.sync()
+
+    with pytest.raises(AccountDisputedError, match="documents-rolled-back") as refused:
+        await accounts.change_passphrase(old, new)
+
+    assert "awvault status" in refused.value.hint
+    assert accounts.account.pin == pin
+    assert (await act.two.sync()).alarms == []
+    await accounts.change_passphrase(old, new)
+    assert accounts.account.document.version == pin[0] + 1

@@ -37,6 +37,10 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             ("aw-server", server),
             ("account", status.account_id),
             ("client", f"{status.client_id} (number {status.client_number})"),
+            (
+                "account document",
+                f"version {status.document_version}, {status.document_hash}",
+            ),
             ("epoch", status.epoch),
             ("buckets", status.buckets),
             ("events", status.events),

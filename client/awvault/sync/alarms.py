@@ -74,8 +74,8 @@ _REPAIRS: Final = {
     ),
     Name.DOCUMENTS_ROLLED_BACK: _REPAIR,
     Name.DOCUMENTS_FORKED: (
-        "compare `awvault checkpoint` on all your clients, and change nothing of the"
-        " account until they agree: docs/operations/incidents.md"
+        "compare the account document in `awvault status` on all your clients, and"
+        " change nothing of the account until they agree: docs/operations/incidents.md"
     ),
     Name.DOCUMENTS_INVALID: "nothing was believed; ask whoever runs the host",
     Name.DOCUMENTS_WITHHELD: (

@@ -598,8 +598,10 @@ class _Running:
                     verified=head.seq + 1,
                     offered=acknowledged.seq + 1,
                 )
-            if acknowledged.hash != head.hash.hex():
-                raise ForkError(f"record {head.seq} of this client")
+            # Where the log ends: another client may put it back at the same time.
+            held = self._replica.hash_at(client_id, Seq(acknowledged.seq))
+            if held is None or held.hex() != acknowledged.hash:
+                raise ForkError(f"record {acknowledged.seq} of this client")
             seq = head.seq
             self._acknowledged = Place.of(head)
             self.pushed += answer.new

@@ -258,8 +258,12 @@ def test_a_passphrase_that_was_changed_elsewhere_is_taken_over(
     with desk.server("--passphrase-file", account):
         done = desk.awvault("passphrase", "check", "--passphrase-file", new, "--json")
         assert done.json()["changed"] is True, done
-    desk.ok("status", "--passphrase-file", new)
+    shown = desk.ok("status", "--passphrase-file", new).out
     assert desk.awvault("status", "--passphrase-file", account).status == 1
+    # Both show that they know the same account document.
+    known = laptop.ok("status", "--json").json()
+    assert len(known["document_hash"]) == 20
+    assert f"version {known['document_version']}, {known['document_hash']}" in shown
 
 
 def test_a_forgotten_passphrase_is_replaced_with_the_words(
