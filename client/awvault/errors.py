@@ -149,7 +149,8 @@ class EditRefusedError(HostRefusedError):
             expected_seq=refused.expected_seq,
             expected_version=refused.expected_version,
         )
-        self.hint = f"{KEEP_BOTH}: a host that says no may have taken the change"
+        keep = f"{KEEP_BOTH}: a host that says no may have taken the change"
+        self.hint = keep if refused.hint is None else f"{refused.hint}; {keep}"
 
 
 class EditConflictError(Error):

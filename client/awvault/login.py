@@ -17,13 +17,8 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import msgspec
-
-from awserver.documents import KEYS_BLOB_BYTES_MAX
 from awserver.records import ID_BYTES, AccountId, ClientId
-from awserver.wire import Hex16, Username
 from awvault.accounts import (
     BLOB_TRIES_MAX,
     EDIT_TRIES_MAX,
@@ -55,7 +50,12 @@ from awvault.errors import (
     WrongPassphraseError,
     WrongPlaceError,
 )
-from awvault.files import read_private, replace_private
+from awvault.pending import (
+    PendingLogin,
+    forget_pending,
+    read_pending,
+    write_pending,
+)
 from awvault.protocol.account import (
     OpenedAccount,
     VerifiedAccount,
@@ -72,9 +72,6 @@ from awvault.protocol.edits import (
 )
 from awvault.sync.channel import host_origin
 from awvault.sync.transport import HostClient, Prover
-
-PENDING_BYTES_MAX: Final = 2 * KEYS_BLOB_BYTES_MAX
-"""Of the file that holds the client of a login that is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +97,6 @@ class Admission:
     keystore: bytes
     """Sealed."""
     ring: Ring
-
-
-class _Pending(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The client of a login that is under way; nothing in it is secret as it is."""
-
-    origin: str
-    username: Username
-    account_id: Hex16
-    client_id: Hex16
-    keystore: bytes
 
 
 class Entrance:
@@ -155,7 +142,7 @@ class Entrance:
             client_id = (
                 ClientId(draw(self._random, ID_BYTES))
                 if pending is None
-                else _id_of(pending)
+                else pending.client
             )
             account_id = await self._begin(host, salt, owner, client_id)
             try:
@@ -166,7 +153,7 @@ class Entrance:
 
     def forget(self) -> None:
         """Forget the client that was about to be added: its vault is there."""
-        self._file.unlink(missing_ok=True)
+        forget_pending(self._file)
 
     # -- proving -------------------------------------------------------------
 
@@ -201,7 +188,7 @@ class Entrance:
         host: HostClient,
         account_id: AccountId,
         owner: PassphraseKey,
-        pending: _Pending | None,
+        pending: PendingLogin | None,
     ) -> Admission:
         """Add the client, or find that an earlier login has; see `enter`."""
         documents: list[bytes] = []
@@ -215,9 +202,9 @@ class Entrance:
                 )
             account = opened.account
             if client is None:
-                client = self._earlier(pending, opened) or new_client_key(
-                    opened, self._random
-                )
+                client = await self._earlier_unused(
+                    host, pending, opened
+                ) or new_client_key(opened, self._random)
             if account.document.client(client.client_id) is not None:
                 return Admission(
                     account=account,
@@ -287,7 +274,7 @@ class Entrance:
         keystore = new_keystore(opened, edit.account, client, self._random)
         await asyncio.to_thread(
             self._write_pending,
-            _Pending(
+            PendingLogin(
                 origin=self._origin,
                 username=self._login.username,
                 account_id=edit.account.document.account_id.hex(),
@@ -335,14 +322,30 @@ class Entrance:
 
     # -- a login that was cut ------------------------------------------------
 
+    async def _earlier_unused(
+        self, host: HostClient, pending: PendingLogin | None, opened: OpenedAccount
+    ) -> ClientKey | None:
+        """Return the client key of a login that was cut, if it has signed no record.
+
+        One that has is of a vault that was there, and may be elsewhere now: with
+        another log under the same key there would be two records of one place.
+        """
+        client = self._earlier(pending, opened)
+        if client is None:
+            return None
+        if opened.account.document.client(client.client_id) is None:
+            return client
+        heads = await host.heads()
+        return client if heads.head(client.client_id) is None else None
+
     def _earlier(
-        self, pending: _Pending | None, opened: OpenedAccount
+        self, pending: PendingLogin | None, opened: OpenedAccount
     ) -> ClientKey | None:
         """Return the client key of a login that was cut, if it is of this account."""
         document = opened.account.document
         if pending is None or pending.account_id != document.account_id.hex():
             return None
-        client_id = _id_of(pending)
+        client_id = pending.client
         entry = document.client(client_id)
         if entry is not None and entry.revoked:
             return None
@@ -356,25 +359,20 @@ class Entrance:
                 ).client_key
         return None
 
-    def _read_pending(self) -> _Pending | None:
+    def _read_pending(self) -> PendingLogin | None:
         try:
-            content = read_private(self._file, PENDING_BYTES_MAX)
+            pending = read_pending(self._file)
         except OSError as error:
             raise LoginFileError(self._file, error) from error
-        if content is None:
-            return None
-        try:
-            pending = msgspec.json.decode(content, type=_Pending)
-        except ValueError:
-            # Written whole or not at all, so not by us: it is worth nothing.
+        if pending is None:
             return None
         if (pending.origin, pending.username) != (self._origin, self._login.username):
             return None
         return pending
 
-    def _write_pending(self, pending: _Pending) -> None:
+    def _write_pending(self, pending: PendingLogin) -> None:
         try:
-            replace_private(self._file, msgspec.json.encode(pending))
+            write_pending(self._file, pending)
         except OSError as error:
             raise LoginFileError(self._file, error) from error
 
@@ -403,7 +401,3 @@ class LoginFileError(Error):
     def __init__(self, path: Path, error: OSError) -> None:
         """Say which, and why."""
         super().__init__(f'cannot use "{path}": {error.strerror or error}')
-
-
-def _id_of(pending: _Pending) -> ClientId:
-    return ClientId(bytes.fromhex(pending.client_id))

@@ -13,7 +13,6 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from awserver.documents import LOCAL_USERNAME
 from awserver.records import AccountId
@@ -32,15 +31,13 @@ from awvault.opening import (
     has_vault,
     open_vault,
 )
+from awvault.pending import PENDING_FILE
 from awvault.processes import DataDirectory
 from awvault.protocol.account import open_keystore
 from awvault.remote import Remote, RemoteNotes
 from awvault.service import LoggedIn, OnProgress, Progress, ignore_progress
 from awvault.unlocked import Unlocked
 from awvault.vault import Vault
-
-PENDING_FILE: Final = "login.json"
-"""The client of a login that is under way; sealed, but for its names."""
 
 
 class MoveError(Error):

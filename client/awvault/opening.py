@@ -42,6 +42,7 @@ from awvault.passphrases import (
     staged_file,
     wrong_passphrase,
 )
+from awvault.pending import forget_if_opened
 from awvault.processes import DataDirectory
 from awvault.protocol.account import (
     Keystore,
@@ -191,6 +192,7 @@ async def open_vault(
             compression=composition.compression,
         )
         await vault.start()
+        await asyncio.to_thread(forget_if_opened, directory.path, unlocked.client_id)
         vault.release_on_close(resources.pop_all())
         return vault
 

@@ -106,7 +106,7 @@ LOGIN_MUTANTS: Final = (
             LOGIN,
             "account_id = await self._begin(host, salt, owner, client_id)\n",
             """self._write_pending(
-                _Pending(
+                PendingLogin(
                     origin=self._origin,
                     username=login.username,
                     account_id="",

@@ -13,18 +13,23 @@ from awvault.errors import (
     TransportError,
     WrongPassphraseError,
 )
+from awvault.files import replace_private
 from awvault.incoming import NewRows
+from awvault.sync.rounds import Round, Syncer
 from awvault.testing import PASSPHRASE, open_vault
 from awvault.vault import Vault
+from tests.helpers.clients import seal_whole
 from tests.helpers.fault_proxy import End, Fault
 from tests.helpers.machines import (
     NEW_PASSPHRASE,
     KilledError,
+    Machine,
     Network,
     Steps,
     network,
 )
-from tests.helpers.vaults import Shown, beat, insert, read
+from tests.helpers.syncing import Ticks, notes_of
+from tests.helpers.vaults import A, Shown, beat, bucket, insert, read
 
 LOCAL = "the passphrase of the machine alone"
 OLD = Passphrase(LOCAL)
@@ -229,6 +234,47 @@ async def test_whatever_kills_it_there_is_one_vault_and_it_goes_on(
         kept = [path for path in (tmp_path / "desk").iterdir() if "before" in path.name]
         assert len(kept) == 1
         assert not (tmp_path / "desk" / "login.json").exists()
+
+
+async def push(net: Network, machine: Machine) -> Round:
+    """Record something, and give it to the host."""
+    await bucket(machine.vault, "w")
+    await insert(machine.vault, (1.0, 1, A), name="w")
+    await seal_whole(machine.vault)
+    async with net.connect(net.url, False) as host:
+        notes = notes_of(machine.vault)
+        return await Syncer(machine.vault, notes, host, clock=Ticks()).round()
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_key_that_signed_a_log_never_signs_another(
+    tmp_path: Path, left: bool
+) -> None:
+    """The file of the login is gone once its vault is used; if not, the host knows."""
+    async with network(tmp_path) as net:
+        await account(net)
+        steps = Steps()
+        steps.kill_at("login-vault-moved")
+        with pytest.raises(KilledError):
+            await net.move("desk", steps=steps).run(None)
+        pending = tmp_path / "desk" / "login.json"
+        content = pending.read_bytes()
+        async with net.machine("desk") as desk:
+            first = desk.vault.keys.client_id
+            assert not pending.exists()
+            assert (await push(net, desk)).pushed >= 1
+        # The owner begins anew, with nothing but what such a file holds.
+        for file in (tmp_path / "desk").glob("vault.db*"):
+            file.unlink()
+        if left:
+            replace_private(pending, content)
+
+        await net.move("desk").run(None)
+
+        async with net.machine("desk") as desk:
+            assert desk.vault.keys.client_id != first
+            done = await push(net, desk)
+            assert (done.pushed >= 1, list(done.alarms)) == (True, [])
 
 
 async def test_a_host_that_goes_away_leaves_the_vault_as_it_is(tmp_path: Path) -> None:
