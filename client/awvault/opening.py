@@ -7,6 +7,7 @@ passphrase; and nothing is created where something is already there.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -34,11 +35,15 @@ from awvault.passphrases import (
     PROMPT_TRIES,
     FoundPassphrase,
     Source,
+    StagedPassphraseError,
     Terminal,
     ask_again,
     find_passphrase,
+    generated_file,
+    holds,
     promote_staged,
     read_passphrase_file,
+    stage_passphrase,
     staged_file,
     wrong_passphrase,
 )
@@ -56,6 +61,8 @@ from awvault.protocol.document import decode_document, hash_keys_blob
 from awvault.settings import Overrides, Settings, prepare_data_dir, read_settings
 from awvault.unlocked import Standing, Unlock, Unlocked
 from awvault.vault import Clock, Vault, wall_clock_us
+
+log = logging.getLogger(__name__)
 
 LOCAL_USERNAME: Final = "local"
 """The username of an account that no remote host knows."""
@@ -112,7 +119,12 @@ async def open_found(
     for tries_left in reversed(range(PROMPT_TRIES)):
         try:
             return await open_vault(
-                directory, found.passphrase, composition, on_make=on_make, serve=serve
+                directory,
+                found.passphrase,
+                composition,
+                on_make=on_make,
+                on_new_secret=partial(follow_new_secret, settings, found),
+                serve=serve,
             )
         except WrongPassphraseError:
             if found.source is Source.GENERATED_FILE:
@@ -141,18 +153,44 @@ async def _open_staged(
     return vault
 
 
+def follow_new_secret(settings: Settings, found: FoundPassphrase) -> None:
+    """Let the generated file of a directory hold what unlocks there from now on.
+
+    Where a person or another file gave the account's new passphrase, the next start
+    that nobody attends would find the old one. Before the vault's own row changes:
+    a start between the two proves the new one again.
+    """
+    path = generated_file(settings)
+    if found.source is Source.GENERATED_FILE or not path.exists():
+        return
+    if holds(path, found.passphrase):
+        return
+    try:
+        stage_passphrase(path, found.passphrase)
+    except StagedPassphraseError:
+        # Another one lies there, of a change that is not settled: it stays.
+        log.warning(
+            "a generated passphrase file is outdated", extra={"file": str(path)}
+        )
+    else:
+        promote_staged(path)
+
+
 async def open_vault(
     directory: DataDirectory,
     passphrase: Passphrase,
     composition: Composition = PRODUCT,
     *,
     on_make: Callable[[], None] = lambda: None,
+    on_new_secret: Callable[[], None] = lambda: None,
     serve: Serve | None = None,
 ) -> Vault:
     """Open the vault in a directory that the caller holds; make it if need be.
 
     Argon2 runs in a thread, for a second or so. `on_make` is called before a
-    vault is made; `serve`, which needs no key, is entered before Argon2 runs.
+    vault is made, and `on_new_secret`, in a thread, before a passphrase that was
+    changed elsewhere is what unlocks here; `serve`, which needs no key, is entered
+    before Argon2 runs.
     """
     async with contextlib.AsyncExitStack() as resources:
         database = await asyncio.to_thread(
@@ -180,6 +218,7 @@ async def open_vault(
             unlock, database, store, passphrase, composition.profile
         )
         if is_new:
+            await asyncio.to_thread(on_new_secret)
             row = unlocked.vault_row(unlocked.standing, composition.random)
             await database.write(partial(tables.put_vault_row, row=row))
         vault = Vault(

@@ -266,6 +266,26 @@ def test_a_passphrase_that_was_changed_elsewhere_is_taken_over(
     assert f"version {known['document_version']}, {known['document_hash']}" in shown
 
 
+def test_a_machine_that_nobody_sits_at_starts_with_the_new_passphrase(
+    laptop: Machine, desk: Machine, host: HostProcess
+) -> None:
+    """Proved from another file, it is in the generated one from then on."""
+    register(laptop, host)
+    account = secret(desk, "account", generated(laptop))
+    desk.ok("init")
+    desk.ok(
+        "login", host.url, "--username", "alice", "--account-passphrase-file", account
+    )
+    desk.ok("passphrase", "change", "--generate")
+    new = secret(laptop, "new", generated(desk))
+    laptop.ok("sync")
+
+    laptop.ok("passphrase", "check", "--passphrase-file", new)
+
+    assert generated(laptop) == generated(desk)
+    laptop.ok("status")
+
+
 def test_a_forgotten_passphrase_is_replaced_with_the_words(
     laptop: Machine, desk: Machine, host: HostProcess
 ) -> None:
