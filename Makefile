@@ -118,6 +118,11 @@ durability: $(VENV)/.test ## Kill and break the vault thousands of times; KILLS=
 attacks: $(VENV)/.test ## Attack the product, then each mutant of it; ARGS="T09 T26" are some of the attacks.
 	$(BIN)/python -m tests.adversarial.attacks $(ARGS)
 
+# Each mutant is a run of pytest of its own; `make test` has one for each attack.
+.PHONY: mutants
+mutants: $(VENV)/.test ## Check that a test notices every mutant of the product.
+	ALL_MUTANTS=1 $(BIN)/python -m pytest -n $(JOBS) tests/adversarial/test_mutants.py
+
 # A thousand walks take about half an hour.
 .PHONY: walks
 walks: $(VENV)/.test ## Walk clients and a lying host at random, often; WALKS=... says how often.

@@ -1123,6 +1123,23 @@ MUTANTS: Final = (
 )
 
 
+def edited(edits: tuple[Edit, ...]) -> dict[Path, str]:
+    """Return the modules that edits change, by path, as they are then."""
+    sources: dict[Path, str] = {}
+    for edit in edits:
+        path = edit.path
+        if path not in sources:
+            package = _directory(path.parts[0])
+            sources[path] = package.parent.joinpath(path).read_text("utf-8")
+        count = sources[path].count(edit.old)
+        if count != 1:
+            raise AssertionError(
+                f"{edit.module} holds {count} times, must hold once: {edit.old!r}"
+            )
+        sources[path] = sources[path].replace(edit.old, edit.new)
+    return sources
+
+
 def make_tree(edits: tuple[Edit, ...], tree: Path) -> None:
     """Copy both packages to `tree`, and make the edits there.
 
@@ -1133,15 +1150,8 @@ def make_tree(edits: tuple[Edit, ...], tree: Path) -> None:
             _directory(package),
             tree / package,
         )
-    for edit in edits:
-        path = tree / edit.path
-        source = path.read_text("utf-8")
-        count = source.count(edit.old)
-        if count != 1:
-            raise AssertionError(
-                f"{edit.module} holds {count} times, must hold once: {edit.old!r}"
-            )
-        path.write_text(source.replace(edit.old, edit.new), "utf-8")
+    for path, source in edited(edits).items():
+        (tree / path).write_text(source, "utf-8")
     modules = {edit.module for edit in edits if not edit.module.endswith(".sql")}
     (tree / "mutated").write_text(" ".join(modules))
     (tree / "mutant_proof.py").write_text(_PROOF)

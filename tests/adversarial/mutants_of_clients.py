@@ -78,12 +78,9 @@ CLIENT_MUTANTS: Final = (
             ROUNDS,
             """        except _STOPS_A_LOG as error:
             self._alarms.add_log_error(client_id, error)
-
-    async def _pull_to(""",
-            """        except KeyError:
-            pass
-
-    async def _pull_to(""",
+        except (TransportError, HostRefusedError) as error:
+""",
+            "        except (TransportError, HostRefusedError) as error:\n",
         ),
     ),
     # -- T26 to T28: tails, rollbacks, withholding

@@ -28,8 +28,8 @@ WALK_MUTANTS: Final = (
         f"{ONE_LIE} hide",
         (
             ROUNDS,
-            "        for writer, mention in self._replica.mentions().items():\n",
-            "        for writer, mention in {}.items():\n",
+            "return [*self._replica.mentions().items(), (None,",
+            "return []\n        return [*self._replica.mentions().items(), (None,",
         ),
     ),
     mutant(
