@@ -15,8 +15,9 @@ endif
 # Arguments for `make run` (ARGS="--testing") and for pytest (PYTEST_ARGS="-k sync").
 ARGS ?=
 PYTEST_ARGS ?=
-# Processes for pytest; 0 runs the tests in one process.
-JOBS ?= 2
+# Processes for pytest; 0 runs the tests in one process. Many tests wait for sockets
+# and for other processes, so there are more of them than small machines have cores.
+JOBS ?= 4
 # Only `make requirements` needs uv.
 UV ?= uv
 

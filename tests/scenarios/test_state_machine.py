@@ -60,7 +60,7 @@ from tests.scenarios.lies import (
 )
 from tests.scenarios.walking import Client, World
 
-WALKS: Final = int(os.environ.get("SCENARIO_WALKS", "20"))
+WALKS: Final = int(os.environ.get("SCENARIO_WALKS", "10"))
 STEPS_OF_A_WALK: Final = 30
 
 # To make a failing walk short takes minutes: only where somebody asks for it.
