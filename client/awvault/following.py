@@ -52,20 +52,21 @@ class News:
         cls, view: BucketView, state: State, since: Mark, *, own_number: int
     ) -> "News":
         """Return what may be new in `view`, which shows `state` as it is now."""
-        others = np.array(
-            [
-                number != own_number and head.seq > since.seqs.get(client_id, -1)
-                for number, (client_id, head) in zip(
-                    state.index.client_numbers, state.index.records, strict=True
-                )
-            ],
-            dtype=np.bool_,
-        )
-        own = np.array(state.index.client_numbers, dtype=np.int64) == own_number
-        zones = view.zones
-        record = zones["record"]
         first = (own_number << COUNTER_BITS) | since.next_event
-        chosen = others[record] | (own[record] & (zones["id_max"] >= first))
+        numbers, records = state.index.client_numbers, state.index.records
+
+        def may_be_new(record: int, id_max: int) -> bool:
+            if numbers[record] == own_number:
+                return id_max >= first
+            client_id, head = records[record]
+            return head.seq > since.seqs.get(client_id, -1)
+
+        zones = view.zones
+        chosen = np.fromiter(
+            map(may_be_new, zones["record"].tolist(), zones["id_max"].tolist()),
+            dtype=np.bool_,
+            count=len(zones),
+        )
         return cls(
             view=view.with_zones(zones[chosen]), since=since, own_number=own_number
         )

@@ -4,17 +4,16 @@ A machine that joins an account gets a database of its own, with the account's
 documents and the keystore of its client: `make_vault`. If it had an account of
 its own before, all that its vault holds is sealed again under the new account,
 by the new client: `reseal`. Then the new database takes the place of the old one,
-which is kept: `swap`. `move` does both. Nothing here knows a network.
+which is kept: `swap`. `awvault.moving` does both. Nothing here knows a network.
 
 Each step survives a kill: a start finds the old vault or the new one, whole. What
 was begun lies beside the vault as `vault.db.joining`, and is gone on with.
 """
 
 import asyncio
-import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -78,15 +77,6 @@ class Resealed:
     """Journal rows that do not open, or repeat a record: they stay in the old file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """What became of a vault that was moved into another account."""
-
-    resealed: Resealed
-    kept: Path
-    """The old database, read-only."""
-
-
 def joining_path(directory: DataDirectory) -> Path:
     """Return where the new database lies until it takes the old one's place."""
     return directory.database.with_name(directory.database.name + JOINING_SUFFIX)
@@ -148,7 +138,7 @@ async def make_vault(
             ),
         )
 
-    async with _opened(path, create=True, probe=probe) as database:
+    async with tables.opened(path, create=True, probe=probe) as database:
         await database.write(work)
 
 
@@ -180,7 +170,7 @@ async def reseal(
         Loader(source, store, keys, RecordReader(source, store, keys)).load
     )
     _check_source(state)
-    async with _opened(target, create=False) as database:
+    async with tables.opened(target, create=False) as database:
         return await _Resealing(
             source=source,
             keys=keys,
@@ -192,35 +182,6 @@ async def reseal(
             step=step,
             on_records=on_records,
         ).run()
-
-
-async def move(
-    directory: DataDirectory,
-    keys: Unlocked,
-    *,
-    ring: Ring,
-    random: Random,
-    step: Step = lambda _: None,
-    on_records: OnRecords = lambda _, __: None,
-) -> Moved:
-    """Move the vault of a directory into the account of the new database there.
-
-    The new database was made at `joining_path`, and `ring` is its account's. The
-    vault is closed, `keys` are those that it was opened with, and the caller holds
-    the directory. Called again after a kill, it goes on. Raises as `reseal`.
-    """
-    async with _opened(directory.database, create=False) as source:
-        resealed = await reseal(
-            source,
-            keys,
-            joining_path(directory),
-            ring=ring,
-            random=random,
-            step=step,
-            on_records=on_records,
-        )
-    kept = await asyncio.to_thread(swap, directory, keys.account_id, step=step)
-    return Moved(resealed=resealed, kept=kept)
 
 
 def swap(
@@ -303,18 +264,6 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.asynccontextmanager
-async def _opened(
-    path: Path, *, create: bool, probe: Probe | None = None
-) -> AsyncIterator[Database]:
-    database = await asyncio.to_thread(Database.open, path, create=create, probe=probe)
-    try:
-        await asyncio.to_thread(tables.prepare, database)
-        yield database
-    finally:
-        await database.close()
 
 
 def _check_source(state: State) -> None:

@@ -16,13 +16,19 @@ from pathlib import Path
 
 from awserver.documents import LOCAL_USERNAME
 from awserver.records import AccountId
-from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.accounts import Accounts, Connect, connect
 from awvault.crypto.keys import Passphrase
 from awvault.errors import Error, InvalidInputError, WrongPassphraseError
 from awvault.files import sync_directory
-from awvault.joining import Resealed, discard, joining_path, make_vault, reseal, swap
+from awvault.joining import (
+    Resealed,
+    discard,
+    joining_path,
+    make_vault,
+    reseal,
+    swap,
+)
 from awvault.login import Admission, Entrance, Login
 from awvault.opening import (
     LABEL_CHARS_MAX,
@@ -197,9 +203,7 @@ class Move:
             admission.keystore,
         )
         keys = Unlocked.of(admission.account, admission.ring, keystore)
-        database = await asyncio.to_thread(Database.open, path, create=False)
-        try:
-            await asyncio.to_thread(tables.prepare, database)
+        async with tables.opened(path, create=False) as database:
             notes = RemoteNotes(database, keys, random=self._composition.random)
             await notes.save(
                 Remote(
@@ -208,8 +212,6 @@ class Move:
                     username=self._login.username,
                 )
             )
-        finally:
-            await database.close()
 
     async def _reseal(self, admission: Admission, old: Vault) -> _Built:
         await old.settle()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.account_service import AccountService
 from awvault.accounts import Accounts
@@ -358,12 +357,8 @@ async def open_service(
 @contextlib.asynccontextmanager
 async def open_store(directory: DataDirectory) -> AsyncIterator[StoreService]:
     """Open the database of a directory that the caller holds, without a key."""
-    database = await asyncio.to_thread(Database.open, directory.database, create=False)
-    try:
-        await asyncio.to_thread(tables.prepare, database)
+    async with tables.opened(directory.database, create=False) as database:
         yield DatabaseService(database)
-    finally:
-        await database.close()
 
 
 def _event_items(table: EventTable) -> list[bytes]:

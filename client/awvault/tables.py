@@ -1,19 +1,23 @@
 """The vault's own tables, and the only SQL of this package.
 
 They live on the same `Database` as the log store, so that one transaction can
-insert a record, its index row, and remove the journal rows it replaces. Every
-function here is synchronous and takes the connection of a transaction that
-the caller holds. Nothing here knows a key: blobs come sealed and leave sealed.
+insert a record, its index row, and remove the journal rows it replaces. But for
+`opened`, every function here is synchronous and takes the connection of a
+transaction that the caller holds. Nothing here knows a key: blobs come sealed and
+leave sealed.
 """
 
-from collections.abc import Iterable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from awserver.records import AccountId, ClientId, Seq
 from awserver.storage.sqlite import logs
-from awserver.storage.sqlite.database import Database, Transaction
+from awserver.storage.sqlite.database import Database, Probe, Transaction
 
 COMPONENT: Final = "vault"
 
@@ -55,6 +59,19 @@ def prepare(database: Database) -> None:
             COMPONENT: files("awvault") / "migrations",
         }
     )
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    path: Path, *, create: bool, probe: Probe | None = None
+) -> AsyncIterator[Database]:
+    """Give the database of a vault, its tables prepared; no key is needed."""
+    database = await asyncio.to_thread(Database.open, path, create=create, probe=probe)
+    try:
+        await asyncio.to_thread(prepare, database)
+        yield database
+    finally:
+        await database.close()
 
 
 def vault_row(tx: Transaction) -> VaultRow | None:

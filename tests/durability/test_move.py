@@ -20,13 +20,14 @@ from awvault.columns.payload import COUNTER_MASK
 from awvault.crypto.keys import Passphrase
 from awvault.crypto.slots import Ring
 from awvault.errors import WrongPassphraseError
-from awvault.joining import joining_path, make_vault, move
+from awvault.joining import joining_path, make_vault
 from awvault.processes import DataDirectory
 from awvault.protocol.account import open_account, verify_documents
 from awvault.protocol.edits import AddClient, new_client_key, new_keystore
 from awvault.testing import CHEAP, PASSPHRASE, killing_steps, open_vault
 from awvault.vault import Vault
 from tests.helpers.clients import account_of, seal_whole
+from tests.helpers.joining import move
 from tests.helpers.randomness import Seeded
 from tests.helpers.vaults import A, B, beat, bucket, contents, correct, insert
 

@@ -11,7 +11,7 @@ from awvault.columns.payload import COUNTER_BITS
 from awvault.crypto.envelope import seal_record
 from awvault.crypto.padding import FLOOR_LOCAL_BYTES, FLOOR_REMOTE_BYTES, pad
 from awvault.errors import InvalidInputError, VaultDamagedError, WrongPassphraseError
-from awvault.joining import Moved, discard, joining_path, make_vault, move, swap
+from awvault.joining import discard, joining_path, make_vault, swap
 from awvault.processes import DataDirectory
 from awvault.protocol.edits import AddClient, new_client_key, new_keystore
 from awvault.testing import open_vault
@@ -24,6 +24,7 @@ from tests.helpers.clients import (
     pull,
     seal_whole,
 )
+from tests.helpers.joining import Moved, move
 from tests.helpers.randomness import Seeded
 from tests.helpers.vaults import (
     A,
