@@ -52,6 +52,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 128
 WAIT_SECONDS_MAX: Final = 30.0
+ACCEPT_TURNS: Final = 3
 LOOK_SECONDS: Final = 0.005
 
 
@@ -103,6 +104,17 @@ class Lie:
 
 
 HONEST: Final = Lie()
+
+
+async def _stop_accepting(listener: socket.socket) -> None:
+    """Take no more connections, and let those that were taken get their transports.
+
+    asyncio forgets a connection that it accepted in the turn in which its server is
+    closed, without closing it (CPython issue 109564).
+    """
+    asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(ACCEPT_TURNS):
+        await asyncio.sleep(0)
 
 
 class LyingHost:
@@ -201,6 +213,7 @@ class LyingHost:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await start_site(runner, listener, backlog=BACKLOG)
+            stack.push_async_callback(_stop_accepting, listener)
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
