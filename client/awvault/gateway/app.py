@@ -14,8 +14,6 @@ from awvault.gateway.refusals import Refusal
 from awvault.gateway.routes import Answer, Gateway, add_routes, guarded
 from awvault.gateway.settings import GatewaySettings
 
-# In a path, "%2F" is a character of a name and "/" ends it; so a bucket may be
-# called "a/b".
 NOT_YET: Final = (
     "/api/0/query",
     "/api/0/export",
@@ -25,6 +23,8 @@ NOT_YET: Final = (
 )
 """Addresses of ActivityWatch's API that clients ask for, and that are not here."""
 
+# In a path, "%2F" is a character of a name and "/" ends it; so a bucket may be
+# called "a/b".
 _BUCKET: Final = "/api/0/buckets/{bucket_id:[^/]+}"
 
 
@@ -71,8 +71,9 @@ def create_gateway(
             "DELETE": buckets.delete_bucket,
         },
     )
-    for path in ("/api/0/buckets", "/api/0/buckets/"):
-        add_routes(app, gateway, path, {"GET": buckets.list_buckets})
+    add_routes(
+        app, gateway, "/api/0/buckets", {"GET": buckets.list_buckets}, or_slash=True
+    )
     add_routes(app, gateway, "/api/0/info", {"GET": info.get_info})
     add_routes(
         app,

@@ -39,11 +39,16 @@ def add_routes(
     handlers: Mapping[str, Handler],
     *,
     refusal: str = METHOD_NOT_ALLOWED,
+    or_slash: bool = False,
 ) -> None:
     """Serve `path`: each handler under its method, HEAD as GET, OPTIONS.
 
-    Any other method gets a 405 with `refusal` as its message.
+    Any other method gets a 405 with `refusal` as its message. With `or_slash`,
+    the same is served with a slash behind it: one of ActivityWatch's servers
+    redirects there, the other does not, and some clients follow no redirect.
     """
+    if or_slash:
+        add_routes(app, gateway, f"{path}/", handlers, refusal=refusal)
     methods = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
     allow = {"Allow": ", ".join(sorted(methods))}
 

@@ -13,22 +13,26 @@ from tests.integration.gateway.running import Api
 DOCS = Path(__file__).parents[3] / "docs"
 REFERENCE = DOCS / "reference/gateway.md"
 GUIDE = DOCS / "guide/activity-api.md"
+METHODS = {"GET", "POST", "PUT", "DELETE"}
 
 
 async def test_every_route_is_documented() -> None:
     """The table of routes has each route of the gateway, and no other."""
     documented = set()
-    row = re.compile(r"^\| ((?:GET|POST|DELETE) `/.*?) \|", re.MULTILINE)
+    row = re.compile(r"^\| ((?:GET|POST|PUT|DELETE) `/.*?) \|", re.MULTILINE)
     for cell in row.findall(REFERENCE.read_text()):
         method = cell.split()[0]
-        for path in re.findall(r"`(/[^`?]*)[^`]*`", cell):
-            documented.add((method, re.sub(r"/(ID|NAME|EVENT)(?=/|$)", "/{}", path)))
+        for shown in re.findall(r"`(/[^`?]*)[^`]*`", cell):
+            path = re.sub(r"/(ID|NAME|EVENT|KEY)(?=[/\[]|$)", "/{}", shown)
+            documented.add((method, path.removesuffix("[/]")))
+            if path.endswith("[/]"):
+                documented.add((method, path.replace("[/]", "/")))
 
     app = create_gateway(VaultHolder(), GatewaySettings())
     served = {
         (route.method, re.sub(r"\{[^}]*\}", "{}", route.resource.canonical))
         for route in app.router.routes()
-        if route.resource is not None and route.method in {"GET", "POST", "DELETE"}
+        if route.resource is not None and route.method in METHODS
     }
     assert documented - {("GET", "/")} == served
 
