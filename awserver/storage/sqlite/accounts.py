@@ -41,7 +41,7 @@ from awserver.storage.base import (
     Standing,
     Usage,
 )
-from awserver.storage.sqlite.appending import Appends
+from awserver.storage.sqlite.appending import Appends, rows_for, statement_for
 from awserver.storage.sqlite.database import Database, Refused, Transaction
 from awserver.storage.sqlite.logs import SqliteLogStore, is_deleted
 
@@ -59,14 +59,18 @@ LEFT JOIN usernames AS u ON u.username = n.username
 LEFT JOIN accounts AS a ON a.account_id = coalesce(u.account_id, ?2)
 """
 
-_ACCESS: Final = """
-SELECT s.client_id, s.created_hour, s.seen_hour, a.standing, a.quota_bytes, (
-    SELECT coalesce(max(d.version), 0) FROM documents AS d
-    WHERE d.account_id = s.account_id
-)
-FROM sessions AS s JOIN accounts AS a USING (account_id)
-WHERE s.account_id = ? AND s.token_hash = ?
+_PLACE: Final = ("account_id", "token_hash")
+_ACCESSES: Final = """
+SELECT w.account_id, w.token_hash, s.client_id, s.created_hour, s.seen_hour,
+    a.standing, a.quota_bytes, (
+        SELECT coalesce(max(d.version), 0) FROM documents AS d
+        WHERE d.account_id = s.account_id
+    )
+FROM wanted AS w CROSS JOIN sessions AS s
+ON s.account_id = w.account_id AND s.token_hash = w.token_hash
+CROSS JOIN accounts AS a ON a.account_id = w.account_id
 """
+_ACCESS: Final = statement_for(_ACCESSES, _PLACE, rows=1)
 
 _ACCOUNTS: Final = """
 SELECT a.account_id, u.username, a.standing, a.quota_bytes,
@@ -272,7 +276,7 @@ class SqliteAccountStore(AccountStore):
     def access(self, account: AccountId, token_hash: bytes) -> Access | None:
         """See `AccountStore.access`."""
         row = self._db.first_row(_ACCESS, (account, token_hash))
-        return None if row is None else _read_access(token_hash, row)[0]
+        return None if row is None else _read_access(row)[0]
 
     async def touch(self, grant: Grant) -> None:
         """See `AccountStore.touch`."""
@@ -557,11 +561,17 @@ def _delete_small(tx: Transaction, account: AccountId) -> None:
 def _append_all(tx: Transaction, wanted: Sequence[_Append]) -> list[Appended | Refused]:
     """Do each append that is right, and refuse the others."""
     appends = Appends(tx)
+    appends.look_up(
+        (one.grant.account_id, record.header.client_id)
+        for one in wanted
+        for record in one.records
+    )
+    accesses = _accesses(tx, [one.grant for one in wanted])
     results: list[Appended | Refused] = []
     used: dict[bytes, Grant] = {}
     for one in wanted:
         try:
-            access, quota_bytes = _require_access(tx, one.grant)
+            access, quota_bytes = _required(accesses.get(_place(one.grant)), one.grant)
             if access.version != one.version:
                 raise DocumentConflictError(
                     expected_version=access.version, got_version=one.version
@@ -637,12 +647,12 @@ def _access(
     tx: Transaction, account: AccountId, token_hash: bytes
 ) -> tuple[Access, int | None] | None:
     row = tx.execute(_ACCESS, (account, token_hash)).fetchone()
-    return None if row is None else _read_access(token_hash, row)
+    return None if row is None else _read_access(row)
 
 
-def _read_access(token_hash: bytes, row: tuple[Any, ...]) -> tuple[Access, int | None]:
+def _read_access(row: tuple[Any, ...]) -> tuple[Access, int | None]:
     """Return a session and what decides on it, and the account's own quota."""
-    client, created, seen, standing, quota_bytes, version = row
+    _, token_hash, client, created, seen, standing, quota_bytes, version = row
     session = Session(
         token_hash=token_hash,
         client_id=ClientId(client),
@@ -653,8 +663,29 @@ def _read_access(token_hash: bytes, row: tuple[Any, ...]) -> tuple[Access, int |
     return access, quota_bytes
 
 
+def _accesses(
+    tx: Transaction, grants: Sequence[Grant]
+) -> dict[tuple[AccountId, bytes], tuple[Access, int | None]]:
+    """Return the sessions of grants, by their places, that are there."""
+    places = list(dict.fromkeys(_place(grant) for grant in grants))
+    return {
+        (row[0], row[1]): _read_access(row)
+        for row in rows_for(tx, _ACCESSES, _PLACE, places)
+    }
+
+
+def _place(grant: Grant) -> tuple[AccountId, bytes]:
+    return grant.account_id, grant.token_hash
+
+
 def _require_access(tx: Transaction, grant: Grant) -> tuple[Access, int | None]:
-    found = _access(tx, grant.account_id, grant.token_hash)
+    return _required(_access(tx, grant.account_id, grant.token_hash), grant)
+
+
+def _required(
+    found: tuple[Access, int | None] | None, grant: Grant
+) -> tuple[Access, int | None]:
+    """Return a session that may be used, or raise why it may not."""
     if found is None or found[0].session.seen_hour < grant.seen_hour_min:
         raise SessionInvalidError
     if found[0].standing is not Standing.ACTIVE:

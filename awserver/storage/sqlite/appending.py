@@ -3,12 +3,13 @@
 What a commit costs beside the disk is the number of statements: each gives way to
 the event loop's thread and waits for its turn again. So all records of a group are
 checked first, against what lies in the database and what the same group brings
-before them, and then written by a few statements, each with many rows.
+before them, and then written: by a few statements, each for many rows, and so is
+what lies there looked up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from awserver.errors import (
     ChainBrokenError,
@@ -38,18 +39,20 @@ that few statements are ever prepared."""
 
 _ROWS: Final = (ROWS_MAX, 16, 4, 1)
 
-# One row for every log, also for one that is empty: its end, and whether an owner
-# has had any of its bodies destroyed.
-_LOG: Final = """
-SELECT r.seq, r.header, r.signature, EXISTS (
-    SELECT 1 FROM erasures WHERE account_id = ?1 AND client_id = ?2
+# One row for every log, also for one that is empty: its end, whether an owner has
+# had any of its bodies destroyed, and what its account takes.
+_LOGS: Final = """
+SELECT w.account_id, w.client_id, r.seq, r.header, r.signature, EXISTS (
+    SELECT 1 FROM erasures AS e
+    WHERE e.account_id = w.account_id AND e.client_id = w.client_id
+), u.bytes
+FROM wanted AS w LEFT JOIN records AS r ON r.account_id = w.account_id
+AND r.client_id = w.client_id AND r.seq = (
+    SELECT max(seq) FROM records AS n
+    WHERE n.account_id = w.account_id AND n.client_id = w.client_id
 )
-FROM (SELECT 1) LEFT JOIN records AS r ON r.account_id = ?1 AND r.client_id = ?2
-AND r.seq = (
-    SELECT max(seq) FROM records WHERE account_id = ?1 AND client_id = ?2
-)
+LEFT JOIN usage AS u ON u.account_id = w.account_id
 """
-_USAGE: Final = "SELECT bytes FROM usage WHERE account_id = ?"
 _RECORD: Final = (
     "SELECT header, signature FROM records"
     " WHERE account_id = ? AND client_id = ? AND seq = ?"
@@ -71,6 +74,8 @@ _COUNT_USAGE: Final = (
 
 Row = tuple[bytes | int | None, ...]
 _Key = tuple[AccountId, ClientId]
+
+KEY_COLUMNS: Final = ("account_id", "client_id")
 
 
 @dataclass(slots=True)
@@ -118,11 +123,18 @@ class Appends:
     def __init__(self, tx: Transaction) -> None:
         """Begin with nothing taken."""
         self._tx = tx
+        self._found: dict[_Key, Row] = {}
         self._logs: dict[_Key, _Log] = {}
         self._usages: dict[AccountId, _Usage] = {}
         self._records: dict[tuple[AccountId, ClientId, Seq], SealedRecord] = {}
         self._rows: list[Row] = []
         self._bodies: list[Row] = []
+
+    def look_up(self, logs: Iterable[tuple[AccountId, ClientId]]) -> None:
+        """Look up at once what `add` would otherwise look up log by log."""
+        keys = [key for key in dict.fromkeys(logs) if key not in self._found]
+        for account, client, *row in rows_for(self._tx, _LOGS, KEY_COLUMNS, keys):
+            self._found[account, client] = tuple(row)
 
     def add(
         self,
@@ -188,7 +200,7 @@ class Appends:
         key = (account, client)
         log = self._logs.get(key)
         if log is None:
-            ((seq, header, signature, has_erased),) = self._tx.execute(_LOG, key)
+            seq, header, signature, has_erased, _ = self._row(key)
             head, epoch = None, 0
             if seq is not None:
                 record = record_at(self._tx, seq, header, signature)
@@ -197,6 +209,12 @@ class Appends:
             log = _Log(head, epoch, bool(has_erased))
             self._logs[key] = log
         return log
+
+    def _row(self, key: _Key) -> tuple[Any, ...]:
+        """Return what lies in the database of a log, as it was before this group."""
+        if key not in self._found:
+            self.look_up([key])
+        return self._found[key]
 
     def _is_stored(self, staged: _Staged, log: _Log, record: SealedRecord) -> bool:
         """Say whether this very record is there; other bytes are a conflict."""
@@ -259,8 +277,8 @@ class Appends:
         """Take what was staged; hold the account to its quota."""
         usage = self._usages.get(account)
         if usage is None:
-            found = self._tx.execute(_USAGE, (account,)).fetchone()
-            usage = _Usage(0 if found is None else found[0])
+            *_, stored_bytes = self._row((account, next(iter(staged.logs))))
+            usage = _Usage(stored_bytes or 0)
         needed_bytes = usage.stored_bytes + staged.taken
         if quota_bytes is not None and needed_bytes > quota_bytes:
             raise QuotaExceededError(quota_bytes=quota_bytes, needed_bytes=needed_bytes)
@@ -282,6 +300,26 @@ class Appends:
                 f"{insert} VALUES {', '.join([one] * len(some))}{rest}",
                 [value for row in some for value in row],
             )
+
+
+def rows_for(
+    tx: Transaction, select: str, columns: Sequence[str], keys: Sequence[Row]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a SELECT from `wanted`, a table of keys with `columns`."""
+    for some in _some(keys):
+        yield from tx.execute(
+            statement_for(select, columns, rows=len(some)),
+            [value for key in some for value in key],
+        )
+
+
+def statement_for(select: str, columns: Sequence[str], *, rows: int) -> str:
+    """Return a SELECT from `wanted`, whose `rows` rows are its parameters."""
+    one = f"({', '.join('?' * len(columns))})"
+    return (
+        f"WITH wanted ({', '.join(columns)}) AS"
+        f" (VALUES {', '.join([one] * rows)}) {select}"
+    )
 
 
 def _some(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
