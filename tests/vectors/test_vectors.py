@@ -1,5 +1,6 @@
 """The product does what every vector says, and the vectors are what is made."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def test_the_files_are_what_is_generated() -> None:
     assert list(FILES) == sorted(made)
     for name, text in made.items():
         assert FILES[name].read_bytes() == text.encode(), name
+
+
+def test_no_frozen_vector_has_changed() -> None:
+    """Each file has the hash with which it was frozen; a new one is written down.
+
+    What a vector says holds for every program that reads this data, so its line in
+    `frozen.sha256` is never changed. For a new file, add one (`sha256sum`).
+    """
+    lines = (DIRECTORY / "frozen.sha256").read_text("ascii").splitlines()
+    frozen = {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+    assert frozen == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in FILES.items()
+    }
 
 
 def test_every_expectation_is_met_somewhere() -> None:
