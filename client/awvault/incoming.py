@@ -3,7 +3,7 @@
 Checked once, here; further in, types are the proof.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,9 @@ BUCKET_TEXT_CHARS_MAX: Final = 512
 
 BUCKET_DATA_BYTES_MAX: Final = 64 * 1024
 """Bytes of a bucket's own data, as compact JSON."""
+
+RESTORED: Final = "-restored"
+"""Behind the name of a bucket that comes back where its name was used again."""
 
 PULSETIME_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
 
@@ -87,11 +90,11 @@ def check_pulsetime(pulsetime_us: int) -> None:
 
 
 def check_bucket_texts(bucket_id: str, *texts: str) -> None:
-    """Refuse an id, type, client or hostname that cannot be kept."""
+    """Refuse an id, and a type, client and hostname, that cannot be kept."""
     if not bucket_id:
         raise InvalidInputError("id", "a bucket needs an id of at least one character")
     names = ("id", "type", "client", "hostname")
-    for name, text in zip(names, (bucket_id, *texts), strict=True):
+    for name, text in zip(names, (bucket_id, *texts), strict=False):
         if len(text) > BUCKET_TEXT_CHARS_MAX:
             raise LimitError(
                 name,
@@ -104,6 +107,16 @@ def check_bucket_texts(bucket_id: str, *texts: str) -> None:
             raise InvalidInputError(
                 name, f"{name} holds half of a surrogate pair, which is no character"
             ) from None
+
+
+def free_name(name: str, used: Collection[str]) -> str:
+    """Return `name`, or where it is used, the first like it that is not."""
+    found, number = name, 1
+    while found in used:
+        behind = RESTORED if number == 1 else f"{RESTORED}-{number}"
+        found = f"{name[: BUCKET_TEXT_CHARS_MAX - len(behind)]}{behind}"
+        number += 1
+    return found
 
 
 def compact_bucket_data(data: bytes) -> bytes:

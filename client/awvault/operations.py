@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import time
@@ -16,6 +17,7 @@ from awvault.account_service import AccountService
 from awvault.accounts import Accounts
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
+from awvault.history import Revision, read_history
 from awvault.incoming import NewRows
 from awvault.opening import PRODUCT, Composition, has_vault, open_found, open_vault
 from awvault.passphrases import (
@@ -31,6 +33,7 @@ from awvault.service import (
     AddRequest,
     AddResult,
     BucketInfo,
+    DeletedBucket,
     EventsRequest,
     ExportRequest,
     ImportResult,
@@ -40,6 +43,8 @@ from awvault.service import (
     Status,
     StoreService,
     SyncResult,
+    Undeleted,
+    UndeleteRequest,
     VerifyRequest,
     VerifyResult,
 )
@@ -53,6 +58,7 @@ from awvault.transfer.exporting import export_lines, rows_of
 from awvault.transfer.importing import Importer
 from awvault.transfer.lines import event_fields, timestamp
 from awvault.verifying import verify
+from awvault.view import read_view
 
 if TYPE_CHECKING:
     from awvault.vault import Facts, Vault
@@ -176,8 +182,68 @@ class VaultService(AccountService, DatabaseService):
             )
         return found
 
+    async def deleted_buckets(self) -> list[DeletedBucket]:
+        """See `Service.deleted_buckets`."""
+        vault = self._vault
+        await vault.settle()
+        found = []
+        for number, bucket in vault.hidden_buckets().items():
+            view = vault.hidden_view(number)
+            newest = await asyncio.to_thread(
+                read_view,
+                view,
+                start=None,
+                end=None,
+                limit=1,
+                order="newest",
+                clip=False,
+            )
+            found.append(
+                DeletedBucket(
+                    number=number,
+                    id=bucket.id,
+                    type=bucket.type,
+                    client=bucket.client,
+                    hostname=bucket.hostname,
+                    created=bucket.created.isoformat().replace("+00:00", "Z"),
+                    last_updated=(
+                        timestamp(int(newest.end()[0])) if len(newest) else None
+                    ),
+                    events=view.count(start=None, end=None),
+                    client_label=bucket.client_label,
+                    own=bucket.own,
+                )
+            )
+        return found
+
+    async def undelete(self, request: UndeleteRequest) -> Undeleted:
+        """See `Service.undelete`."""
+        vault = self._vault
+        await vault.settle()
+        hidden = vault.hidden_buckets()
+        numbers = [
+            number
+            for number, bucket in hidden.items()
+            if request.bucket in {str(number), bucket.id}
+        ]
+        if not numbers:
+            raise NotDeletedError(f'no deleted bucket is called "{request.bucket}"')
+        if len(numbers) > 1:
+            raise NotDeletedError(
+                f'{len(numbers)} deleted buckets are called "{request.bucket}":'
+                " name one by its number"
+            )
+        shown = await vault.show_bucket(numbers[0], name=request.name)
+        return Undeleted(
+            bucket=shown, before=hidden[numbers[0]].id, events=vault.count(shown)
+        )
+
     async def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""
+        if request.history:
+            async for item in self._history(request):
+                yield item
+            return
         table = await self._vault.read_async(
             request.bucket, start=request.start, end=request.end, limit=request.limit
         )
@@ -185,6 +251,40 @@ class VaultService(AccountService, DatabaseService):
             page = table.take(slice(at, at + PAGE_EVENTS))
             for item in await asyncio.to_thread(_event_items, page):
                 yield item
+
+    async def _history(self, request: EventsRequest) -> AsyncIterator[bytes]:
+        await self._vault.settle()
+        revisions = read_history(
+            self._vault.view(request.bucket),
+            start=request.start,
+            end=request.end,
+            limit=request.limit,
+        )
+        while page := await asyncio.to_thread(
+            lambda: list(itertools.islice(revisions, PAGE_EVENTS))
+        ):
+            for revision in page:
+                yield self._revision_item(revision)
+
+    def _revision_item(self, revision: Revision) -> bytes:
+        row = revision.row
+        said = msgspec.json.encode(
+            {
+                "revision": row.revision,
+                "change": revision.change,
+                "client": self._vault.client_label(revision.client_number),
+                "current": revision.counts,
+            }
+        )
+        event = event_fields(
+            event_id=row.id,
+            start=row.start,
+            duration=row.duration,
+            pair=bool(row.flags & PAIR),
+            stored_at=row.stored_at,
+            text=row.text,
+        )
+        return b"%b,%b}" % (said[:-1], event)
 
     async def add(self, request: AddRequest) -> AddResult:
         """See `Service.add`."""
@@ -282,6 +382,12 @@ class BucketMissingError(Error):
     """`add` names a bucket that is not there, and no type to make it with."""
 
     hint = "name its type with --type to make it; `awvault buckets` lists what is there"
+
+
+class NotDeletedError(Error):
+    """`undelete` names a bucket that was not deleted, or more than one."""
+
+    hint = "`awvault buckets --deleted` lists what was deleted, with its numbers"
 
 
 class VaultExistsError(Error):

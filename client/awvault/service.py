@@ -215,6 +215,41 @@ class BucketInfo(Message, frozen=True):
     own: bool
 
 
+class DeletedBucket(Message, frozen=True):
+    """One bucket that was deleted: it is hidden, and nothing of it is lost."""
+
+    # What `undelete` takes. A name may be that of several.
+    number: int
+    id: str
+    type: str
+    client: str
+    hostname: str
+    created: str
+    # The end of the newest event. None: it has none.
+    last_updated: str | None
+    events: int
+    client_label: str
+    own: bool
+
+
+class UndeleteRequest(Message, frozen=True):
+    """A deleted bucket that shall come back."""
+
+    # Its number, or its name if no other deleted bucket has that.
+    bucket: str
+    # The name it gets. None: its own, or one like it where that is used again.
+    name: str | None = None
+
+
+class Undeleted(Message, frozen=True):
+    """A bucket that came back."""
+
+    bucket: str
+    # The name it had.
+    before: str
+    events: int
+
+
 class EventsRequest(Message, frozen=True):
     """Which events of a bucket. Times in microseconds since 1970, UTC."""
 
@@ -223,6 +258,8 @@ class EventsRequest(Message, frozen=True):
     end: int | None = None
     # The newest so many. None: all.
     limit: int | None = None
+    # Every revision of every event, those that were deleted too.
+    history: bool = False
 
 
 class AddRequest(Message, frozen=True):
@@ -597,8 +634,17 @@ class Service(StoreService, Protocol):
     async def buckets(self) -> list[BucketInfo]:
         """List the buckets, by id."""
 
+    async def deleted_buckets(self) -> list[DeletedBucket]:
+        """List the buckets that were deleted, oldest first."""
+
+    async def undelete(self, request: UndeleteRequest) -> Undeleted:
+        """Bring a deleted bucket back, with its events."""
+
     def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
-        """Yield events, newest first, each one JSON object without a newline."""
+        """Yield events, newest first, each one JSON object without a newline.
+
+        With `history`, each revision of them, with who wrote it and what it did.
+        """
 
     async def add(self, request: AddRequest) -> AddResult:
         """Store one event; it is on disk when this returns."""

@@ -65,6 +65,7 @@ from awvault.incoming import (
     check_pulsetime,
     check_span,
     compact_bucket_data,
+    free_name,
     same_data,
 )
 from awvault.journal import EventRow, encode_bucket, encode_event, encode_tables
@@ -377,17 +378,97 @@ class Vault:
         await self._write_bucket(state, version)
         return True
 
+    async def update_bucket(
+        self,
+        bucket_id: str,
+        *,
+        type: str | None = None,  # noqa: A002 - the field's name
+        client: str | None = None,
+        hostname: str | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        """Say something else of a bucket. None: that stays as it is."""
+        await self.settle()
+        version = self._bucket(bucket_id).version
+        changed = msgspec.structs.replace(
+            version,
+            type=version.type if type is None else type,
+            client=version.client if client is None else client,
+            hostname=version.hostname if hostname is None else hostname,
+            data=version.data if data is None else compact_bucket_data(data),
+        )
+        check_bucket_texts(version.name, changed.type, changed.client, changed.hostname)
+        if changed == version:
+            await self._durable.barrier()
+            return
+        await self._revise_bucket(changed)
+
     async def hide_bucket(self, bucket_id: str) -> None:
         """Take a bucket out of sight. Its records stay as they are."""
         await self.settle()
         version = self._bucket(bucket_id).version
+        await self._revise_bucket(msgspec.structs.replace(version, hidden=True))
+
+    def hidden_buckets(self) -> dict[int, Bucket]:
+        """Return every bucket that was deleted, by its number, oldest first.
+
+        Each has the name that it had; several may have one. Call `settle` before it.
+        """
+        state = self._durable.current
+        return {
+            number: self._described(version.name, BucketState(version))
+            for number, version in sorted(state.versions.items())
+            if version.hidden
+        }
+
+    def hidden_view(self, number: int) -> BucketView:
+        """Return a deleted bucket as it is now; it may be read from any thread."""
+        return self._view(BucketState(self._hidden(number)))
+
+    async def show_bucket(self, number: int, *, name: str | None = None) -> str:
+        """Bring a deleted bucket back, with its events; return the id it has now.
+
+        It gets `name`, which its client may have no bucket of; else its own name,
+        with `-restored` behind it if its client has one of that name again.
+        """
+        await self.settle()
+        version = self._hidden(number)
+        state = self._durable.current
+        owner = number >> COUNTER_BITS
+        mine = self._keys.client_number
+        used = {
+            other.name
+            for other_number, other in state.versions.items()
+            if other_number >> COUNTER_BITS == owner and not other.hidden
+        }
+        if owner == mine and len(used) >= BUCKETS_MAX:
+            raise LimitError(
+                "id", f"there are {BUCKETS_MAX} buckets already: delete one first"
+            )
+        if name is None:
+            name = free_name(version.name, used)
+        elif name in used:
+            raise InvalidInputError("name", f'there is a bucket "{name}" already')
+        check_bucket_texts(name)
+        await self._revise_bucket(
+            msgspec.structs.replace(version, name=name, hidden=False)
+        )
+        shown = self._durable.current.buckets
+        return next((i for i, b in shown.items() if b.number == number), name)
+
+    def _hidden(self, number: int) -> BucketVersion:
+        version = self._durable.current.versions.get(number)
+        if version is None or not version.hidden:
+            raise InvalidInputError("number", f"no deleted bucket has number {number}")
+        return version
+
+    async def _revise_bucket(self, version: BucketVersion) -> None:
+        """Store what is said of a bucket now, as its next revision."""
         if version.revision >= REVISION_MAX:
             raise LimitError("id", _NO_MORE_REVISIONS)
         await self._write_bucket(
             self._durable.current,
-            msgspec.structs.replace(
-                version, revision=version.revision + 1, hidden=True
-            ),
+            msgspec.structs.replace(version, revision=version.revision + 1),
         )
 
     async def _write_bucket(self, state: State, version: BucketVersion) -> None:
@@ -733,6 +814,10 @@ class Vault:
     def view(self, bucket_id: str) -> BucketView:
         """Return a bucket as it is now; it may be read from any thread."""
         return self._view(self._bucket(bucket_id))
+
+    def client_label(self, number: int) -> str:
+        """Return what the owner calls a client, by its number; "" if nothing."""
+        return self._durable.current.labels.get(number, "")
 
     def _view(self, bucket: BucketState) -> BucketView:
         state = self._durable.current

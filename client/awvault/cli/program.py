@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "status": ("state", "Say what is here and in what state."),
     "usage": ("state", "Count records and bytes."),
     "buckets": ("reading", "List the buckets."),
+    "undelete": ("reading", "Bring a deleted bucket back."),
     "events": ("reading", "List the events of a bucket."),
     "add": ("writing", "Store one event."),
     "export": ("transfer", "Write buckets and events as JSON lines."),

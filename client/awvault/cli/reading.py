@@ -1,4 +1,4 @@
-"""`awvault buckets` and `awvault events`."""
+"""`awvault buckets`, `awvault undelete` and `awvault events`."""
 
 import contextlib
 import json
@@ -16,13 +16,27 @@ if TYPE_CHECKING:
 
 
 @click.command("buckets", epilog="Example: awvault buckets --json")
+@click.option("--deleted", is_flag=True, help="Those that were deleted.")
 @options.vault_options
 @options.json_option
 @click.pass_context
-def buckets_command(ctx: click.Context, as_json: bool) -> None:
-    """List the buckets."""
+def buckets_command(ctx: click.Context, deleted: bool, as_json: bool) -> None:
+    """List the buckets.
+
+    A bucket that was deleted is hidden, and `awvault undelete` brings it back.
+    """
     from awvault.cli.output import print_json, print_table
 
+    if deleted:
+        hidden = run_with_vault(ctx, lambda service: service.deleted_buckets())
+        if as_json:
+            print_json(hidden)
+            return
+        print_table(
+            ("number", "bucket", "type", "events", "newest ends at"),
+            [(b.number, b.id, b.type, b.events, b.last_updated or "-") for b in hidden],
+        )
+        return
     buckets = run_with_vault(ctx, lambda service: service.buckets())
     if as_json:
         print_json(buckets)
@@ -31,6 +45,32 @@ def buckets_command(ctx: click.Context, as_json: bool) -> None:
         ("bucket", "type", "events", "newest ends at"),
         [(b.id, b.type, b.events, b.last_updated or "-") for b in buckets],
     )
+
+
+@click.command("undelete", epilog="Example: awvault undelete aw-watcher-afk_laptop")
+@click.argument("bucket")
+@click.option("--name", metavar="NAME", help="The name it gets. Default: its own.")
+@options.vault_options
+@options.json_option
+@click.pass_context
+def undelete_command(
+    ctx: click.Context, bucket: str, name: str | None, as_json: bool
+) -> None:
+    """Bring a deleted bucket back, with its events.
+
+    BUCKET is its name, or its number in `awvault buckets --deleted`.
+    """
+    from awvault.cli.output import note, print_json, printable
+    from awvault.service import UndeleteRequest, counted
+
+    request = UndeleteRequest(bucket=bucket, name=name)
+    result = run_with_vault(ctx, lambda service: service.undelete(request))
+    if as_json:
+        print_json(result)
+        return
+    if name is None and result.bucket != result.before:
+        note(f'there is a bucket "{result.before}" again, so this one has another name')
+    print(f"{printable(result.bucket)}: {counted(result.events, 'event')}")
 
 
 @click.command(
@@ -47,6 +87,11 @@ def buckets_command(ctx: click.Context, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(0), metavar="N", help="Only the newest N events."
 )
+@click.option(
+    "--history",
+    is_flag=True,
+    help="Every revision: originals, corrections and deletions.",
+)
 @options.vault_options
 @options.json_option
 @click.pass_context
@@ -56,6 +101,7 @@ def events_command(
     start: int | None,
     end: int | None,
     limit: int | None,
+    history: bool,
     as_json: bool,
 ) -> None:
     """List the events of a bucket, newest first.
@@ -64,7 +110,9 @@ def events_command(
     """
     from awvault.service import EventsRequest
 
-    request = EventsRequest(bucket=bucket, start=start, end=end, limit=limit)
+    request = EventsRequest(
+        bucket=bucket, start=start, end=end, limit=limit, history=history
+    )
     run_with_vault(ctx, lambda service: _list(service, request, as_json=as_json))
 
 
@@ -91,4 +139,9 @@ def _line(item: bytes) -> str:
     event = json.loads(item)
     duration = "" if event["duration"] is None else f"{event['duration']:.3f} s"
     data = json.dumps(event["data"], ensure_ascii=False)
-    return f"{event['timestamp']:<27}  {duration:>14}  {printable(data)}"
+    line = f"{event['timestamp']:<27}  {duration:>14}"
+    if "revision" in event:
+        mark = "*" if event["current"] else " "
+        who = event["client"] or "-"
+        line += f"  {event['id']:>16}  {mark} {event['change']:<10}  {who:<12}"
+    return printable(f"{line}  {data}")

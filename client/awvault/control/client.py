@@ -19,6 +19,7 @@ from awvault.service import (
     AddResult,
     BucketInfo,
     ClientRow,
+    DeletedBucket,
     DoctorResult,
     EventsRequest,
     ExportRequest,
@@ -42,6 +43,8 @@ from awvault.service import (
     SessionRow,
     Status,
     SyncResult,
+    Undeleted,
+    UndeleteRequest,
     UsageResult,
     VerifyRequest,
     VerifyResult,
@@ -79,6 +82,14 @@ class ControlClient:
     async def buckets(self) -> list[BucketInfo]:
         """See `Service.buckets`."""
         return await self._result("buckets", list[BucketInfo])
+
+    async def deleted_buckets(self) -> list[DeletedBucket]:
+        """See `Service.deleted_buckets`."""
+        return await self._result("deleted-buckets", list[DeletedBucket])
+
+    async def undelete(self, request: UndeleteRequest) -> Undeleted:
+        """See `Service.undelete`."""
+        return await self._result("undelete", Undeleted, msgspec.json.encode(request))
 
     def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""

@@ -37,6 +37,7 @@ from awvault.service import (
     RegisterRequest,
     Service,
     SessionRequest,
+    UndeleteRequest,
     VerifyRequest,
     describe,
 )
@@ -215,6 +216,10 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     "ping": lambda _service, _: _Call(lambda _: _pong()),
     "status": lambda service, _: _Call(lambda _: service.status()),
     "buckets": lambda service, _: _Call(lambda _: service.buckets()),
+    "deleted-buckets": lambda service, _: _Call(lambda _: service.deleted_buckets()),
+    "undelete": lambda service, body: _with_request(
+        service.undelete, UndeleteRequest, body
+    ),
     "events": lambda service, body: service.events(
         msgspec.json.decode(body, type=EventsRequest)
     ),

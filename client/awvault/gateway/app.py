@@ -68,6 +68,7 @@ def create_gateway(
         {
             "GET": buckets.get_bucket,
             "POST": buckets.create_bucket,
+            "PUT": buckets.update_bucket,
             "DELETE": buckets.delete_bucket,
         },
     )

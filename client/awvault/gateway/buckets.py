@@ -1,4 +1,4 @@
-"""`/api/0/buckets`: list, get, create, delete by hiding."""
+"""`/api/0/buckets`: list, get, create, change, delete by hiding."""
 
 import json
 from typing import Final
@@ -21,6 +21,11 @@ LOCAL_HOSTNAME: Final = "!local"
 DELETE_REFUSED: Final = (
     "Deleting buckets is only permitted if aw-server is running in testing mode"
     " or if ?force=1"
+)
+
+HIDDEN: Final = (
+    "the bucket is hidden, and its events with it; their sealed records stay:"
+    " `awvault buckets --deleted` lists it, `awvault undelete` brings it back"
 )
 
 
@@ -74,14 +79,36 @@ async def create_bucket(
     return json_answer(b"{}") if created else empty_answer(304)
 
 
+async def update_bucket(
+    request: web.Request, vault: Vault, gateway: Gateway
+) -> web.Response:
+    """Say something else of a bucket: a new version of what is said of it."""
+    body = wire.parse_bucket_change(
+        await read_body(
+            request,
+            bytes_max=BUCKET_BYTES_MAX,
+            seconds_max=gateway.settings.body_seconds_max,
+        )
+    )
+    hostname = body.hostname
+    await vault.update_bucket(
+        request.match_info["bucket_id"],
+        type=body.type,
+        client=body.client,
+        hostname=gateway.settings.hostname if hostname == LOCAL_HOSTNAME else hostname,
+        data=None if body.data is None else bytes(body.data),
+    )
+    return json_answer(b"{}")
+
+
 async def delete_bucket(
     request: web.Request, vault: Vault, gateway: Gateway
 ) -> web.Response:
-    """Take a bucket out of sight."""
+    """Take a bucket out of sight, and say that this is what was done."""
     if not gateway.settings.testing and request.query.get("force") != "1":
         raise Refusal(401, DELETE_REFUSED)
     await vault.hide_bucket(request.match_info["bucket_id"])
-    return json_answer(b"{}")
+    return json_answer(msgspec.json.encode({"message": HIDDEN}))
 
 
 def _text(value: object) -> bytes:

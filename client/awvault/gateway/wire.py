@@ -65,9 +65,19 @@ class BucketBody(msgspec.Struct):
     data: msgspec.Raw | None = None
 
 
+class BucketChange(msgspec.Struct):
+    """What may be said anew of a bucket. Other keys are ignored."""
+
+    type: str | None = None
+    client: str | None = None
+    hostname: str | None = None
+    data: msgspec.Raw | None = None
+
+
 _EVENTS: Final = msgspec.json.Decoder(_Event | list[_Event])
 _HEARTBEAT: Final = msgspec.json.Decoder(_Heartbeat)
 _BUCKET: Final = msgspec.json.Decoder(BucketBody)
+_CHANGE: Final = msgspec.json.Decoder(BucketChange)
 
 
 @dataclass(slots=True)
@@ -154,10 +164,7 @@ def parse_bucket(body: bytes) -> BucketBody:
     for key in ("type", "client", "hostname"):
         if key not in value:
             raise InvalidInputError(key, "is missing: expected a string")
-        if not isinstance(value[key], str):
-            raise InvalidInputError(
-                key, f"expected a string, got {type_name(value[key])}"
-            )
+        _string(value, key)
     created = value.get("created")
     if created is not None and not isinstance(created, str):
         raise InvalidInputError("created", f"expected a time, got {type_name(created)}")
@@ -167,6 +174,26 @@ def parse_bucket(body: bytes) -> BucketBody:
         client=value["client"],
         hostname=value["hostname"],
         created=created,
+        data=None if data is None else msgspec.Raw(jsonbodies.dump(data, field="data")),
+    )
+
+
+def parse_bucket_change(body: bytes) -> BucketChange:
+    """Return what a body says anew of a bucket; what it leaves out is None."""
+    try:
+        return _CHANGE.decode(body)
+    except UNREADABLE:
+        value = jsonbodies.load(body)
+    if not isinstance(value, dict):
+        raise InvalidInputError(BODY, f"expected an object, got {type_name(value)}")
+    given = {
+        key: _string(value, key)
+        for key in ("type", "client", "hostname")
+        if value.get(key) is not None
+    }
+    data = value.get("data")
+    return BucketChange(
+        **given,
         data=None if data is None else msgspec.Raw(jsonbodies.dump(data, field="data")),
     )
 
@@ -236,6 +263,13 @@ def duration_of(value: object, *, start: int, field: str) -> int:
     if not value <= (TIME_US_MAX - start) / 1e6:
         raise InvalidInputError(field, "the event must end before the year 10000")
     return min(round(value * 1e6), TIME_US_MAX - start)
+
+
+def _string(value: dict[str, object], key: str) -> str:
+    found = value[key]
+    if not isinstance(found, str):
+        raise InvalidInputError(key, f"expected a string, got {type_name(found)}")
+    return found
 
 
 def _us_of(moment: datetime) -> int:

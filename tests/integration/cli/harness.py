@@ -55,6 +55,11 @@ class Server:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
             return json.loads(response.read())
 
+    def delete(self, path: str) -> Any:
+        request = urllib.request.Request(self.url + path, method="DELETE")  # noqa: S310 - our own server
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return json.loads(response.read())
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

@@ -61,6 +61,66 @@ def test_buckets(vault: Machine) -> None:
     assert "notes" in vault.ok("buckets").out
 
 
+def test_a_deleted_bucket_comes_back(machine: Machine) -> None:
+    """With aw-server and without: it is listed, and one command brings it back."""
+    machine.ok("init")
+    with machine.server() as server:
+        for count in (1, 2):
+            for number in range(count):
+                machine.ok("add", "notes", str({}), "--type", f"n{number}")
+            server.delete("/api/0/buckets/notes?force=1")
+        machine.ok("add", "notes", "{}", "--type", "note")
+        one, two = machine.ok("buckets", "--deleted", "--json").json()
+        assert [(b["id"], b["events"]) for b in (one, two)] == [
+            ("notes", 1),
+            ("notes", 2),
+        ]
+        unclear = machine.awvault("undelete", "notes")
+        assert unclear.status == 1
+        assert "2 deleted buckets" in unclear.err
+        assert "awvault buckets --deleted" in unclear.err
+        back = machine.ok("undelete", str(one["number"]))
+        assert back.out == "notes-restored: 1 event\n"
+        assert 'there is a bucket "notes" again' in back.err
+    assert str(two["number"]) in machine.ok("buckets", "--deleted").out
+    back = machine.ok("undelete", "notes", "--name", "old", "--json")
+    assert back.json() == {"bucket": "old", "before": "notes", "events": 2}
+    assert machine.ok("buckets", "--deleted", "--json").json() == []
+    assert {b["id"] for b in machine.ok("buckets", "--json").json()} == {
+        "notes",
+        "notes-restored",
+        "old",
+    }
+    assert machine.awvault("undelete", "nobody").status == 1
+
+
+def test_the_history_of_events(machine: Machine) -> None:
+    """An event that was corrected and deleted is listed with all that it was."""
+    machine.ok("init")
+    with machine.server() as server:
+        machine.ok("add", "notes", '{"text": "one"}', "--type", "note", "--timestamp",
+                   "2026-01-01")  # fmt: skip
+        (event,) = machine.ok("events", "notes", "--json").json()
+        server.request(
+            "/api/0/buckets/notes/events",
+            {**event, "duration": 0, "data": {"text": "two"}},
+        )
+        server.delete(f"/api/0/buckets/notes/events/{event['id']}")
+        through = machine.ok("events", "notes", "--history", "--json").json()
+    assert machine.ok("events", "notes", "--json").json() == []
+    found = machine.ok("events", "notes", "--history", "--json").json()
+    assert found == through
+    assert [(e["change"], e["current"], e["data"]) for e in found] == [
+        ("original", False, {"text": "one"}),
+        ("correction", False, {"text": "two"}),
+        ("deletion", True, {}),
+    ]
+    assert {e["id"] for e in found} == {event["id"]}
+    assert found[0]["client"]
+    shown = machine.ok("events", "notes", "--history").out
+    assert "* deletion" in shown.splitlines()[2]
+
+
 def test_status(vault: Machine, request: pytest.FixtureRequest) -> None:
     """It says that this machine holds its own passphrase, and who serves."""
     vault.ok("add", "notes", "{}", "--type", "note")

@@ -138,8 +138,10 @@ async def test_a_deleted_bucket_is_gone_and_its_name_is_free(api: Api) -> None:
     path = await make_bucket(api)
     stored = await api.ok("POST", f"{path}/events", event(a=1))
 
-    assert await api.ok("DELETE", f"{path}?force=1") == {}
+    answer = await api.delete(f"{path}?force=1")
 
+    assert answer.status == 200
+    assert "awvault undelete" in answer.message
     assert (await api.get(path)).status == 404
     assert (await api.get(f"{path}/events")).status == 404
     assert (await api.delete(f"{path}?force=1")).status == 404
@@ -152,7 +154,7 @@ async def test_testing_mode_deletes_without_force(tmp_path: Path) -> None:
     """In testing mode a bucket is deleted without `force`."""
     async with running(tmp_path / "vault", GatewaySettings(testing=True)) as api:
         path = await make_bucket(api)
-        assert await api.ok("DELETE", path) == {}
+        assert "hidden" in (await api.delete(path)).message
         assert (await api.ok("GET", "/api/0/info"))["testing"] is True
 
 
@@ -205,6 +207,7 @@ async def test_an_endless_bucket_id_is_refused(api: Api) -> None:
         ("GET", "/events/1", None),
         ("DELETE", "/events/1", None),
         ("DELETE", "?force=1", None),
+        ("PUT", "", {}),
         ("POST", "/events", event()),
         ("POST", "/events", []),
         ("POST", "/heartbeat?pulsetime=1", event()),
@@ -220,15 +223,61 @@ async def test_an_unknown_bucket_is_a_404(
     assert answer.message == "There's no bucket named nobody"
 
 
-async def test_buckets_cannot_be_put(api: Api) -> None:
+async def test_a_bucket_cannot_be_patched(api: Api) -> None:
     """A method that a route has not is a 405 with what it has."""
     path = await make_bucket(api)
 
-    answer = await api.call("PUT", path, BUCKET)
+    answer = await api.call("PATCH", path, BUCKET)
 
     assert answer.status == 405
-    assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST"
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
     assert answer.message
+
+
+async def test_a_bucket_is_changed_by_put(api: Api) -> None:
+    """What is named changes, what is left out stays, and other keys are ignored."""
+    path = await make_bucket(api)
+    before = await api.ok("GET", path)
+    await api.ok("POST", f"{path}/events", event(a=1))
+
+    assert await api.ok("PUT", path, {}) == {}
+    assert await api.ok("GET", path) == before
+    change = {"type": "afk", "data": {"k": [1]}, "id": "x", "name": "n"}
+    assert await api.ok("PUT", path, change) == {}
+    changed = before | {"type": "afk", "data": {"k": [1]}}
+    assert await api.ok("GET", path) == changed
+    assert await api.ok("PUT", path, {"hostname": "!local", "client": None}) == {}
+    local = await api.ok("GET", path)
+    assert local["hostname"] == (await api.ok("GET", "/api/0/info"))["hostname"]
+    assert local["client"] == before["client"]
+    assert await api.ok("GET", f"{path}/events/count") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"type": 5}', "type"),
+        (b'{"client": ["c"]}', "client"),
+        (b'{"hostname": "\\ud800"}', "hostname"),
+        (b'{"type": "%s"}' % (b"t" * 5000), "type"),
+        (b'{"data": []}', "data"),
+        (b'{"data": {"x": NaN}}', "data"),
+        (b"[]", "body"),
+        (b"", "body"),
+    ],
+)
+async def test_a_wrong_change_of_a_bucket_is_refused(
+    api: Api, body: bytes, field: str
+) -> None:
+    """It is a 400 that names the field, and the bucket is as it was."""
+    path = await make_bucket(api)
+    before = await api.ok("GET", path)
+
+    answer = await api.call("PUT", path, body=body)
+
+    assert answer.status == 400
+    assert field in answer.message
+    assert await api.ok("GET", path) == before
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ WRITES = [
     ("POST", "/api/0/buckets/new", BUCKET),
     ("POST", "/api/0/buckets/window/events", event(a=1)),
     ("POST", "/api/0/buckets/window/heartbeat?pulsetime=1", event(a=1)),
+    ("PUT", "/api/0/buckets/window", {"type": "other"}),
     ("DELETE", "/api/0/buckets/window?force=1", None),
     ("DELETE", "/api/0/buckets/window/events/1", None),
     ("POST", "/api/0/activity/test", {"note": "x"}),
@@ -226,7 +227,7 @@ async def test_a_preflight_is_answered(api: Api) -> None:
     [
         ("/api/0/info", "GET, HEAD, OPTIONS"),
         ("/api/0/buckets/", "GET, HEAD, OPTIONS"),
-        ("/api/0/buckets/b", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("/api/0/buckets/b", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
         ("/api/0/buckets/b/events", "GET, HEAD, OPTIONS, POST"),
         ("/api/0/buckets/b/events/count", "GET, HEAD, OPTIONS"),
         ("/api/0/buckets/b/events/1", "DELETE, GET, HEAD, OPTIONS"),

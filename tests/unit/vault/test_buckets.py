@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from awvault.errors import BucketNotFoundError, InvalidInputError, LimitError
-from awvault.incoming import BUCKET_DATA_BYTES_MAX, BUCKET_TEXT_CHARS_MAX, NewRows
+from awvault.incoming import (
+    BUCKET_DATA_BYTES_MAX,
+    BUCKET_TEXT_CHARS_MAX,
+    RESTORED,
+    NewRows,
+)
 from awvault.testing import open_vault
 from awvault.vault import Vault
 from tests.helpers.vaults import A, B, Shown, bucket, contents, insert, read, us
@@ -91,6 +96,81 @@ async def test_a_name_used_again_is_another_bucket(
         assert read(vault) == [Shown(3, 1, A), Shown(3, 2, B)]
         assert vault.bucket("b").type == "kind-3"
         assert vault.facts().hidden_buckets == 3
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_deleted_bucket_comes_back(tmp_path: Path, sealed: bool) -> None:
+    """With its events, its fields and its name, and it stays after a restart."""
+    async with await open_vault(tmp_path / "v") as vault:
+        await vault.create_bucket("b", type="t", client="c", data=b'{"k":1}')
+        await insert(vault, (0, 1, A), (1, 1, B))
+        before = contents(vault)
+        if sealed:
+            await vault.seal_now(whole=True)
+        await vault.hide_bucket("b")
+        ((number, hidden),) = vault.hidden_buckets().items()
+        assert (hidden.id, hidden.type) == ("b", "t")
+        assert vault.hidden_view(number).count(start=None, end=None) == 2
+        assert await vault.show_bucket(number) == "b"
+        assert contents(vault) == before
+        assert vault.hidden_buckets() == {}
+        with pytest.raises(InvalidInputError, match=f"number {number}$"):
+            await vault.show_bucket(number)
+    async with await open_vault(tmp_path / "v") as vault:
+        assert contents(vault) == before
+
+
+async def test_a_bucket_that_comes_back_leaves_a_used_name_alone(vault: Vault) -> None:
+    """A watcher has made its bucket again: the old one gets another name."""
+    for generation in range(3):
+        await insert(vault, (generation, 1, A))
+        await vault.hide_bucket("b")
+        await bucket(vault)
+    first, second, third = vault.hidden_buckets()
+
+    assert await vault.show_bucket(first) == "b-restored"
+    assert await vault.show_bucket(second) == "b-restored-2"
+    with pytest.raises(InvalidInputError, match='there is a bucket "b" already'):
+        await vault.show_bucket(third, name="b")
+    assert await vault.show_bucket(third, name="other") == "other"
+
+    assert read(vault) == []
+    assert read(vault, "b-restored") == [Shown(0, 1, A)]
+    assert read(vault, "b-restored-2") == [Shown(1, 1, A)]
+    assert read(vault, "other") == [Shown(2, 1, A)]
+
+
+async def test_a_long_name_makes_room_for_what_comes_behind_it(vault: Vault) -> None:
+    """The name of a bucket that comes back keeps to the limit."""
+    name = "x" * BUCKET_TEXT_CHARS_MAX
+    await bucket(vault, name)
+    await vault.hide_bucket(name)
+    await bucket(vault, name)
+    (number,) = vault.hidden_buckets()
+
+    shown = await vault.show_bucket(number)
+
+    assert shown == "x" * (BUCKET_TEXT_CHARS_MAX - len(RESTORED)) + RESTORED
+
+
+async def test_what_is_said_of_a_bucket_can_be_changed(tmp_path: Path) -> None:
+    """Only what is named changes; the events stay, and so does the change."""
+    async with await open_vault(tmp_path / "v") as vault:
+        await vault.create_bucket("b", type="t", client="c", hostname="h")
+        await insert(vault, (0, 1, A))
+        rows = vault.facts().journal_rows
+        await vault.update_bucket("b", type="t")
+        assert vault.facts().journal_rows == rows, "nothing changed, nothing stored"
+        await vault.update_bucket("b", hostname="other", data=b'{ "k": 1 }')
+        with pytest.raises(LimitError):
+            await vault.update_bucket("b", client="x" * (BUCKET_TEXT_CHARS_MAX + 1))
+        with pytest.raises(BucketNotFoundError):
+            await vault.update_bucket("nobody", type="t")
+    async with await open_vault(tmp_path / "v") as vault:
+        now = vault.bucket("b")
+        assert (now.type, now.client, now.hostname) == ("t", "c", "other")
+        assert now.data == {"k": 1}
+        assert read(vault) == [Shown(0, 1, A)]
 
 
 async def test_last_updated_is_the_end_of_the_newest_event(vault: Vault) -> None:
