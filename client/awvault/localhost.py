@@ -9,10 +9,12 @@ refused: ActivityWatch's client drops an event for ever on the first error.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,6 +22,7 @@ from aiohttp import web
 from awserver.app import LocalHost
 from awserver.storage.sqlite.database import Database
 from awvault import tables
+from awvault.activation import notify, passed_socket
 from awvault.control.server import ControlServer, VaultLentError
 from awvault.crypto.keys import Passphrase
 from awvault.errors import WrongPassphraseError
@@ -43,7 +46,7 @@ from awvault.passphrases import (
     describe_making,
     find_passphrase,
 )
-from awvault.ports import bind_socket, start_listening
+from awvault.ports import BACKLOG, bind_socket, start_listening
 from awvault.processes import DataDirectory, HeldDirectory
 from awvault.settings import Settings, prepare_data_dir
 from awvault.terminals import find_terminal
@@ -68,7 +71,12 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
     passphrase is wrong, another process has the data directory.
     """
     forbid_core_dumps()
-    listener = bind_socket(settings.host, settings.port)
+    passed = passed_socket(os.environ)
+    if passed is not None:
+        # Whoever listens in our place has chosen where.
+        host, port = passed.getsockname()[:2]
+        settings = replace(settings, host=host, port=port)
+    listener = passed or bind_socket(settings.host, settings.port)
     with contextlib.closing(listener):
         prepare_data_dir(settings)
         directory = DataDirectory(settings.data_dir)
@@ -77,7 +85,8 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
             found = find_passphrase(
                 settings, vault_exists=has_vault(directory), terminal=terminal
             )
-            start_listening(listener, settings.host, settings.port)
+            if passed is None:
+                start_listening(listener, settings.host, settings.port)
             sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
             server = _Localhost(settings, held, found, terminal, composition)
             try:
@@ -185,7 +194,7 @@ class _Localhost:
             )
             await gateway.setup()
             users.push_async_callback(gateway.cleanup)
-            await web.SockSite(gateway, listener).start()
+            await web.SockSite(gateway, listener, backlog=BACKLOG).start()
             host, port = listener.getsockname()[:2]
             self._url = (
                 f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -207,6 +216,7 @@ class _Localhost:
         return 0
 
     def _ask_to_stop(self) -> None:
+        notify("STOPPING=1", os.environ)
         self._stop.set()
         self._wake.set()
 
@@ -218,9 +228,7 @@ class _Localhost:
         users: contextlib.AsyncExitStack,
     ) -> None:
         """Open the vault and serve it, until a signal comes or a loan is over."""
-        vault = await self._unless_stopped(self._open_vault(serve), holder)
-        if vault is None:
-            return
+        vault = await self._opened(self._open_vault(serve), holder)
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(vault.close)
             noticing = asyncio.create_task(self._noticer.run(vault))
@@ -237,8 +245,9 @@ class _Localhost:
             if not self._is_ready:
                 await control.start()
             holder.set(vault)
-            service.start_sync()
-            self._tell_once()
+            if not self._stop.is_set():
+                service.start_sync()
+                self._tell_once()
             await self._wake.wait()
             loan = self._loan
             if loan is None or self._stop.is_set():
@@ -256,6 +265,7 @@ class _Localhost:
             self._is_ready = True
             sys.stdout.write(f"aw-server is ready on {self._url}\n")
             sys.stdout.flush()
+            notify("READY=1", os.environ)
 
     @contextlib.asynccontextmanager
     async def _lend(self, passphrase: Passphrase) -> AsyncIterator[None]:
@@ -313,23 +323,16 @@ class _Localhost:
         for line in describe_making(self._settings, self._found):
             sys.stderr.write(f"aw-server: {line}\n")
 
-    async def _unless_stopped(
+    async def _opened(
         self, opening: Coroutine[Any, Any, Vault], holder: VaultHolder
-    ) -> Vault | None:
-        """Return the open vault, or None if a signal came first."""
-        task = asyncio.create_task(opening)
-        stopped = asyncio.create_task(self._stop.wait())
+    ) -> Vault:
+        """Return the open vault; refuse what waits for it if it does not open.
+
+        A signal does not cut this short: Argon2 cannot be interrupted, it ends
+        within a second or two, and then what has waited is still answered.
+        """
         try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done() and not task.done():
-                # Argon2 cannot be interrupted; it ends within a second or two.
-                vault = await task
-                await vault.close()
-                holder.fail(RuntimeError("the server is stopping"))
-                return None
-            return await task
+            return await opening
         except Exception as error:
             holder.fail(error)
             raise
-        finally:
-            stopped.cancel()

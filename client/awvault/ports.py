@@ -14,6 +14,8 @@ import msgspec
 from awvault.errors import Error
 
 BACKLOG: Final = 512
+"""How many connections the kernel holds until they are accepted."""
+
 PROBE_TIMEOUT_SECONDS: Final = 1.0
 SERVER_NAME: Final = b"aw-server"
 """What the gateway calls itself in the header `Server`."""

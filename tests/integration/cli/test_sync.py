@@ -13,6 +13,7 @@ import pytest
 from awvault.testing import PASSPHRASE
 from tests.helpers.hosts import HostProcess, host_process
 from tests.helpers.syncing import meeting
+from tests.helpers.watchers import make_bucket, traffic
 from tests.integration.cli.harness import DEADLINE_SECONDS, Machine
 
 
@@ -130,6 +131,12 @@ def test_a_host_that_was_restored_is_exit_4_until_repair(both: Both) -> None:
     assert found.status == 4
     assert "host: log of client" in found.out
     both.two.ok("verify", "--no-host")
+    # Whatever a host does is no reason to refuse a watcher.
+    with both.two.server() as server:
+        make_bucket(server.port)
+        with traffic(server.port) as sent:
+            sent.wait_for(20)
+    assert (sent.refused, sent.errors) == ([], [])
 
     repaired = both.two.ok("repair", "--json").json()
     assert repaired["records"] == 2
@@ -176,6 +183,10 @@ def test_a_server_outlives_its_host(both: Both) -> None:
         both.host.terminate()
         both.two.ok("add", "afk", '{"status":"afk"}', "--type", "afkstatus")
         _wait_until(lambda: _state(both.two) == "unreachable")
+        make_bucket(server.port)
+        with traffic(server.port) as sent:
+            sent.wait_for(20)
+        assert (sent.refused, sent.errors) == ([], [])
         assert "afk" in server.request("/api/0/buckets/")
         both.host.start()
         both.add(both.one, "editor")
