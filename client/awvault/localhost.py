@@ -23,6 +23,7 @@ from awserver.app import LocalHost
 from awserver.storage.sqlite.database import Database
 from awvault import tables
 from awvault.activation import notify, passed_socket
+from awvault.apikeys import read_api_key
 from awvault.control.server import ControlServer, VaultLentError
 from awvault.crypto.keys import Passphrase
 from awvault.errors import WrongPassphraseError
@@ -78,6 +79,8 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
         settings = replace(settings, host=host, port=port)
     listener = passed or bind_socket(settings.host, settings.port)
     with contextlib.closing(listener):
+        key_file = settings.api_key_file
+        api_key = None if key_file is None else read_api_key(key_file)
         prepare_data_dir(settings)
         directory = DataDirectory(settings.data_dir)
         with directory.acquire() as held:
@@ -88,7 +91,16 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
             if passed is None:
                 start_listening(listener, settings.host, settings.port)
             sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-            server = _Localhost(settings, held, found, terminal, composition)
+            gateway_settings = GatewaySettings(
+                data_dir=str(settings.data_dir),
+                listen_host=settings.host,
+                testing=settings.testing,
+                cors_origins=settings.cors_origins,
+                api_key=api_key,
+            )
+            server = _Localhost(
+                settings, gateway_settings, held, found, terminal, composition
+            )
             try:
                 with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                     return runner.run(server.run(listener))
@@ -157,12 +169,14 @@ class _Localhost:
     def __init__(
         self,
         settings: Settings,
+        gateway_settings: GatewaySettings,
         held: HeldDirectory,
         found: FoundPassphrase,
         terminal: Terminal | None,
         composition: Composition,
     ) -> None:
         self._settings = settings
+        self._gateway_settings = gateway_settings
         self._held = held
         self._found = found
         self._terminal = terminal
@@ -183,11 +197,7 @@ class _Localhost:
             _on_signal(loop, signal_number, self._ask_to_stop)
         holder = VaultHolder()
         async with contextlib.AsyncExitStack() as users:
-            gateway_settings = GatewaySettings(
-                data_dir=str(self._settings.data_dir),
-                listen_host=self._settings.host,
-                testing=self._settings.testing,
-            )
+            gateway_settings = self._gateway_settings
             host_api = LocalHost(checks_for(gateway_settings))
             gateway = create_runner(
                 create_gateway(holder, gateway_settings, add_others=host_api.add_routes)

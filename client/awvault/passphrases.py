@@ -14,16 +14,16 @@ import hashlib
 import importlib
 import os
 import secrets
-import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from awvault import secretfiles
 from awvault.crypto.keys import Passphrase
-from awvault.errors import Error, WrongPassphraseError
+from awvault.errors import WrongPassphraseError
 from awvault.files import replace_private, sync_directory, write_private
+from awvault.secretfiles import SecretFileError, read_secret_text
 from awvault.settings import Settings, make_private_directory
 
 PASSPHRASE_BYTES_MAX: Final = 1024
@@ -37,12 +37,11 @@ STAGED_SUFFIX: Final = ".next"
 """Of the file with the passphrase that a generated file is about to hold."""
 
 
-class PassphraseError(Error):
-    """No passphrase could be had, or its file must not be trusted."""
+_FILE: Final = "passphrase file"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+
+class PassphraseError(SecretFileError):
+    """No passphrase could be had, or its file must not be trusted."""
 
 
 class StagedPassphraseError(PassphraseError):
@@ -224,51 +223,20 @@ def read_passphrase_file(path: Path) -> Passphrase:
     Raises `PassphraseError` if it is missing, empty, too long, not UTF-8, not a
     plain file, or readable or writable by others.
     """
-    try:
-        # O_NONBLOCK: opening a pipe without a writer must not hang here.
-        descriptor = os.open(
-            path,
-            os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0),
-        )
-    except OSError as error:
-        raise PassphraseError(
-            f'cannot read passphrase file "{path}": {error.strerror or error}',
-            hint="check the spelling of --passphrase-file, AWVAULT_PASSPHRASE_FILE or"
-            " config.toml, and that the file belongs to the user who runs this",
-        ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        # The opened file is checked, not the name, which could change meanwhile.
-        check_private(path, os.fstat(file.fileno()))
-        raw = file.read(PASSPHRASE_BYTES_MAX + 3)
-    if raw.endswith(b"\n"):
-        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        # The cause would show bytes of the secret.
-        raise PassphraseError(f'passphrase file "{path}" is not UTF-8') from None
-    return _checked(text, origin=f'passphrase file "{path}"')
+    text = read_secret_text(
+        path,
+        what=_FILE,
+        bytes_max=PASSPHRASE_BYTES_MAX,
+        hint="check the spelling of --passphrase-file, AWVAULT_PASSPHRASE_FILE or"
+        " config.toml, and that the file belongs to the user who runs this",
+        error=PassphraseError,
+    )
+    return _checked(text, origin=f'{_FILE} "{path}"')
 
 
 def check_private(path: Path, status: os.stat_result) -> None:
     """Raise `PassphraseError` unless `path` is a plain file for its owner alone."""
-    if not stat.S_ISREG(status.st_mode):
-        raise PassphraseError(f'passphrase file "{path}" is not a plain file')
-    if sys.platform == "win32":
-        return
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise PassphraseError(
-            f'passphrase file "{path}" belongs to user {status.st_uid},'
-            f" not to you ({os.geteuid()})",
-        )
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise PassphraseError(
-            f'passphrase file "{path}" is open to other users'
-            f" (mode {mode:04o}, must be 0600)",
-            hint=f"chmod 600 {path}; if others could log in here, they may have"
-            " read it",
-        )
+    secretfiles.check_private(path, status, what=_FILE, error=PassphraseError)
 
 
 def _checked(text: str, *, origin: str) -> Passphrase:

@@ -8,6 +8,7 @@ docs/reference/cli.md lists every setting.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ CONFIG_BYTES_MAX: Final = 64 * 1024
 PORT_DEFAULT: Final = 5600
 PORT_TESTING_DEFAULT: Final = 5666
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+CORS_ORIGINS_MAX: Final = 64
 SYNC_SCHEDULES: Final = ("live", "steady", "daily")
 ENVIRONMENT_PREFIX: Final = "AWVAULT_"
 
@@ -36,11 +38,25 @@ FILE_KEYS: Final = (
     "port",
     "log_level",
     "sync_schedule",
+    "api_key_file",
+    "cors_origins",
 )
 ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
 # The file describes the real vault. A testing server must not open that vault or
 # take its port because of it, so these two keys do not count under `--testing`.
 _FILE_KEYS_NOT_FOR_TESTING: Final = frozenset({"data_dir", "port"})
+
+_SECRETS: Final = {
+    "AWVAULT_PASSPHRASE": (
+        "the passphrase itself is never taken from the environment:"
+        " use AWVAULT_PASSPHRASE_FILE"
+    ),
+    "AWVAULT_API_KEY": (
+        "the key itself is never taken from the environment: use AWVAULT_API_KEY_FILE"
+    ),
+}
+# A scheme, and what comes before the first slash; no wildcard.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+")
 
 
 class SettingsError(Error):
@@ -80,6 +96,10 @@ class Settings:
     log_level: str
     # When a vault with a remote host meets it: docs/protocol/sync.md, "When".
     sync_schedule: str
+    # A file with the key that the gateway's clients must show. None: no key.
+    api_key_file: Path | None = None
+    # Web pages that may read and write, beside those that always may.
+    cors_origins: tuple[str, ...] = ()
 
 
 def read_settings(
@@ -124,6 +144,8 @@ def read_settings(
         log_level=_one_of(LOG_LEVELS, *chosen("log_level", given.log_level)) or "info",
         sync_schedule=_one_of(SYNC_SCHEDULES, *chosen("sync_schedule", None))
         or "steady",
+        api_key_file=_path(*chosen("api_key_file", None)),
+        cors_origins=_origins(*chosen("cors_origins", None)),
     )
 
 
@@ -173,12 +195,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
         if name not in known:
             raise SettingsError(
                 f'unknown environment variable "{name}"',
-                hint=(
-                    "the passphrase itself is never taken from the environment:"
-                    " use AWVAULT_PASSPHRASE_FILE"
-                    if name == "AWVAULT_PASSPHRASE"
-                    else "known are: " + ", ".join(sorted(known))
-                ),
+                hint=_SECRETS.get(name, "known are: " + ", ".join(sorted(known))),
             )
         if value:
             found[known[name]] = value
@@ -263,6 +280,29 @@ def _port(value: object, origin: str) -> int | None:
     if not 0 <= number <= 65535:
         raise SettingsError(f"{origin} must be from 0 to 65535, got {value}")
     return number
+
+
+def _origins(value: object, origin: str) -> tuple[str, ...]:
+    """Return web origins; a list, or with commas between them."""
+    if value is None:
+        return ()
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise SettingsError(f"{origin} must be a list of origins, got {value!r}")
+    found = tuple(one.strip().lower().rstrip("/") for one in given if one.strip())
+    if len(found) > CORS_ORIGINS_MAX:
+        raise SettingsError(
+            f"{origin} has {len(found)} origins, at most {CORS_ORIGINS_MAX} are taken"
+        )
+    for one in found:
+        if not _ORIGIN.fullmatch(one):
+            raise SettingsError(
+                f'{origin} must hold origins, got "{one}"',
+                hint="an origin is such as https://example.org or"
+                " chrome-extension://… with its id; there are no wildcards: any page"
+                " could then read and write everything",
+            )
+    return found
 
 
 def _one_of(known: Sequence[str], value: object, origin: str) -> str | None:

@@ -48,6 +48,24 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
         pytest.param('sync_schedule = "now"', {}, "live, steady, daily", id="schedule"),
         pytest.param("sync_schedule = 1", {}, "sync_schedule", id="odd-schedule"),
         pytest.param("data_dir = 5", {}, "data_dir", id="path"),
+        pytest.param("api_key_file = 5", {}, "api_key_file", id="key-path"),
+        pytest.param('api_key = "x"', {}, '"api_key"', id="key"),
+        pytest.param("", {"AWVAULT_API_KEY": "x"}, "AWVAULT_API_KEY", id="key-env"),
+        pytest.param("cors_origins = 5", {}, "cors_origins", id="origins"),
+        pytest.param("cors_origins = [5]", {}, "cors_origins", id="odd-origins"),
+        pytest.param('cors_origins = ["*"]', {}, '"*"', id="any-origin"),
+        pytest.param(
+            "", {"AWVAULT_CORS_ORIGINS": "https://*.a"}, '"https://*.a"', id="wildcard"
+        ),
+        pytest.param(
+            "", {"AWVAULT_CORS_ORIGINS": "http://a/b"}, '"http://a/b"', id="page"
+        ),
+        pytest.param(
+            "",
+            {"AWVAULT_CORS_ORIGINS": ",".join(f"http://{n}" for n in range(65))},
+            "65 origins",
+            id="many-origins",
+        ),
         pytest.param("", {"AWVAULT_PORT": "1e3"}, "AWVAULT_PORT", id="odd-port"),
         pytest.param("", {"AWVAULT_PORT": "9" * 5000}, "0 to 65535", id="huge-port"),
         pytest.param(
@@ -63,6 +81,16 @@ def test_what_makes_no_sense_is_an_error(
         read(tmp_path, text, **environment)
 
     assert names in str(caught.value)
+
+
+def test_origins_are_a_list(tmp_path: Path) -> None:
+    """In the file, and with commas in the environment."""
+    found = ("http://localhost:8080", "chrome-extension://abc")
+    text = 'cors_origins = ["http://LOCALHOST:8080/", "chrome-extension://abc"]'
+    assert read(tmp_path, text).cors_origins == found
+    joined = "http://localhost:8080/, chrome-extension://abc,"
+    assert read(tmp_path, AWVAULT_CORS_ORIGINS=joined).cors_origins == found
+    assert read(tmp_path).cors_origins == ()
 
 
 def test_other_loopback_addresses_are_taken(tmp_path: Path) -> None:

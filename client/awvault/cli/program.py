@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "clients": ("account", "The clients of the account."),
     "sessions": ("account", "The account's sessions at its host."),
     "recovery": ("recovery", "Make a new recovery key, or use the one you have."),
+    "api-key": ("apikey", "The key that programs show to aw-server, where one is set."),
     "passphrase": ("passphrase", "Change the passphrase, or prove it."),
 }
 

@@ -19,7 +19,6 @@ NOT_YET: Final = (
     "/api/0/export",
     "/api/0/import",
     "/api/0/settings",
-    "/api/0/log",
 )
 """Addresses of ActivityWatch's API that clients ask for, and that are not here."""
 
@@ -75,7 +74,8 @@ def create_gateway(
     add_routes(
         app, gateway, "/api/0/buckets", {"GET": buckets.list_buckets}, or_slash=True
     )
-    add_routes(app, gateway, "/api/0/info", {"GET": info.get_info})
+    add_routes(app, gateway, "/api/0/log", {"GET": info.get_log})
+    add_routes(app, gateway, "/api/0/info", {"GET": info.get_info}, is_open=True)
     add_routes(
         app,
         gateway,

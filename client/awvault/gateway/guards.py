@@ -1,6 +1,6 @@
-"""Who may talk to the gateway: the checks of Host and Origin, and CORS.
+"""Who may talk to the gateway: the checks of Host, Origin and key, and CORS.
 
-The gateway has no password, so the only thing between a web page and a person's
+Most gateways ask for no key, so the only thing between a web page and a person's
 data is the browser. Three checks keep pages out:
 
 * Host: a page that rebinds its own name to 127.0.0.1 sends that name.
@@ -9,6 +9,7 @@ data is the browser. Three checks keep pages out:
 * CORS: a page may read an answer only if its origin is named in it.
 
 A request without Origin and Sec-Fetch-Site does not come from a page and passes.
+Where a key is set, whoever does not show it learns nothing but that.
 """
 
 import re
@@ -33,6 +34,10 @@ WEB_WATCHER_CHROME: Final = "chrome-extension://nglaklhklhcoonedhgnpgddginnjdadi
 TESTING_ORIGINS: Final = frozenset({"http://127.0.0.1:27180", "http://localhost:27180"})
 """Where ActivityWatch's web interface is developed."""
 
+KEY_MISSING: Final = (
+    "Missing or invalid API key. Set 'Authorization: Bearer <key>' header."
+)
+
 METHODS: Final = "DELETE, GET, HEAD, OPTIONS, POST"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
@@ -45,7 +50,7 @@ _HEADER_NAMES: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, -]+")
 class Guards:
     """The checks, with what the settings allow."""
 
-    __slots__ = ("_hosts", "_origins", "_testing", "_usual_host")
+    __slots__ = ("_hosts", "_key", "_origins", "_testing", "_usual_host")
 
     def __init__(self, settings: GatewaySettings) -> None:
         """Allow loopback names, the address listened on, and `cors_origins`."""
@@ -58,6 +63,7 @@ class Guards:
         if settings.testing:
             self._origins |= TESTING_ORIGINS
         self._testing = settings.testing
+        self._key = settings.api_key
         # Watchers send the same Host for ever; remembering the last good one
         # saves taking it apart.
         self._usual_host = ""
@@ -88,6 +94,14 @@ class Guards:
             403,
             "a web page of another site must not write here",
         )
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Raise a 401 unless the request shows the key, where one is set."""
+        if self._key is None:
+            return
+        scheme, _, offered = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._key.matches(offered.strip()):
+            raise Refusal(401, KEY_MISSING, headers={"WWW-Authenticate": "Bearer"})
 
     def allows(self, origin: str, headers: Mapping[str, str]) -> bool:
         """Say whether pages of `origin` may read answers and write."""

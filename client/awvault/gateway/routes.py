@@ -40,15 +40,17 @@ def add_routes(
     *,
     refusal: str = METHOD_NOT_ALLOWED,
     or_slash: bool = False,
+    is_open: bool = False,
 ) -> None:
     """Serve `path`: each handler under its method, HEAD as GET, OPTIONS.
 
     Any other method gets a 405 with `refusal` as its message. With `or_slash`,
     the same is served with a slash behind it: one of ActivityWatch's servers
     redirects there, the other does not, and some clients follow no redirect.
+    A handler wants the key, where one is set, unless the path `is_open`.
     """
     if or_slash:
-        add_routes(app, gateway, f"{path}/", handlers, refusal=refusal)
+        add_routes(app, gateway, f"{path}/", handlers, refusal=refusal, is_open=is_open)
     methods = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
     allow = {"Allow": ", ".join(sorted(methods))}
 
@@ -62,24 +64,30 @@ def add_routes(
 
     resource = app.router.add_resource(path)
     for method, handler in handlers.items():
-        route = _guarded(gateway, _unlocked(gateway, handler), writes=method != "GET")
-        resource.add_route(method, route, expect_handler=_expect(gateway))
+        route = _guarded(
+            gateway,
+            _unlocked(gateway, handler),
+            writes=method != "GET",
+            is_open=is_open,
+        )
+        expect = _expect(gateway, is_open=is_open)
+        resource.add_route(method, route, expect_handler=expect)
         if method == "GET":
-            resource.add_route("HEAD", route, expect_handler=_expect(gateway))
+            resource.add_route("HEAD", route, expect_handler=expect)
     resource.add_route(
-        "*", guarded(gateway, otherwise), expect_handler=_expect(gateway)
+        "*", guarded(gateway, otherwise), expect_handler=_expect(gateway, is_open=True)
     )
 
 
 def guarded(gateway: Gateway, handler: Route) -> Route:
     """Return a route that checks the Host, and turns errors into answers.
 
-    The handler may read, and needs no vault.
+    The handler may read, needs no vault, and shows nothing that wants the key.
     """
-    return _guarded(gateway, handler, writes=False)
+    return _guarded(gateway, handler, writes=False, is_open=True)
 
 
-def _guarded(gateway: Gateway, handler: Route, *, writes: bool) -> Route:
+def _guarded(gateway: Gateway, handler: Route, *, writes: bool, is_open: bool) -> Route:
     guards = gateway.guards
 
     async def route(request: web.Request) -> Answer:
@@ -88,6 +96,8 @@ def _guarded(gateway: Gateway, handler: Route, *, writes: bool) -> Route:
             guards.check_host(headers)
             if writes:
                 guards.check_write(headers)
+            if not is_open:
+                guards.check_key(headers)
             answer = await handler(request)
         except (asyncio.CancelledError, ConnectionError):
             raise  # nobody is there to be answered
@@ -116,7 +126,9 @@ def _unlocked(gateway: Gateway, handler: Handler) -> Route:
     return route
 
 
-def _expect(gateway: Gateway) -> Callable[[web.Request], Awaitable[Answer | None]]:
+def _expect(
+    gateway: Gateway, *, is_open: bool
+) -> Callable[[web.Request], Awaitable[Answer | None]]:
     """Return what asks for a body only if the headers are no reason to refuse it."""
 
     async def expect(request: web.Request) -> Answer | None:
@@ -127,6 +139,8 @@ def _expect(gateway: Gateway) -> Callable[[web.Request], Awaitable[Answer | None
             gateway.guards.check_host(request.headers)
             if request.method != "GET":
                 gateway.guards.check_write(request.headers)
+            if not is_open:
+                gateway.guards.check_key(request.headers)
             reading.check_body_headers(request, bytes_max=reading.BODY_BYTES_MAX)
         except Refusal as refusal:
             return answer_for(refusal, data_dir="")

@@ -1,8 +1,10 @@
-"""What the gateway must be told: who it is, and which web pages may write."""
+"""What the gateway must be told: who it is, and who may read and write."""
 
 import socket
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+
+from awvault.apikeys import ApiKey
 
 
 def _hostname() -> str:
@@ -18,7 +20,7 @@ def _version() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """The settings of one gateway. None of them is secret."""
+    """The settings of one gateway."""
 
     data_dir: str = ""
     """Where the vault lies; named in the answer when its disk is full."""
@@ -37,6 +39,9 @@ class GatewaySettings:
 
     cors_origins: tuple[str, ...] = ()
     """Further origins (`https://example.org`) whose pages may read and write."""
+
+    api_key: ApiKey | None = field(default=None, repr=False)
+    """What clients must show as `Authorization: Bearer`; None: nothing."""
 
     body_seconds_max: float = 30.0
     """A request's body must have arrived this long after its headers."""

@@ -7,6 +7,8 @@ import signal
 import socket
 import stat
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,74 @@ def test_the_history_of_events(machine: Machine) -> None:
     assert found[0]["client"]
     shown = machine.ok("events", "notes", "--history").out
     assert "* deletion" in shown.splitlines()[2]
+
+
+def test_a_key_for_the_gateway(machine: Machine) -> None:
+    """One command makes it and says what to write where; then it is asked for."""
+    made = machine.ok("api-key", "new").out
+    path = machine.config_dir / "api-key"
+    key = path.read_text().strip()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert f"api_key_file = '{path}'" in made
+    assert f'[auth]\n    api_key = "{key}"\n' in made
+    client = machine.home / "config/activitywatch/aw-server-rust/config.toml"
+    assert str(client) in made
+    assert not client.exists()
+    again = machine.awvault("api-key", "new")
+    assert again.status == 1
+    assert "already" in again.err
+    assert path.read_text().strip() == key
+    assert key in machine.ok("api-key", "show").out
+
+    (machine.config_dir / "config.toml").write_text(
+        f"api_key_file = '{path}'\ncors_origins = ['https://a.example']\n"
+    )
+    with machine.server() as server:
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{server.url}/api/0/info", headers={"Origin": "https://a.example"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            allowed = answer.headers["Access-Control-Allow-Origin"]
+        assert allowed == "https://a.example"
+        assert server.request("/api/0/info")["device_id"]
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            server.request("/api/0/buckets/")
+        caught.value.close()
+        assert caught.value.code == 401
+        server.headers["Authorization"] = f"Bearer {key}"
+        assert server.request("/api/0/buckets/") == {}
+        # The commands have their own way in.
+        assert machine.ok("buckets", "--json").json() == []
+    assert key not in machine.log()
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        ("", 0o600, "0 characters"),
+        ("\n", 0o600, "0 characters"),
+        ("short", 0o600, "5 characters"),
+        ("a key with spaces in it", 0o600, "a space"),
+        ("a-key-that-is-long-enough", 0o644, "open to other users"),
+        (None, 0o600, "cannot read API key file"),
+    ],
+)
+def test_a_key_that_cannot_be_used_ends_the_start(
+    machine: Machine, content: str | None, mode: int, said: str
+) -> None:
+    """A gateway that seems to ask for a key asks for one, or does not run."""
+    path = machine.home / "key"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+    machine.environment["AWVAULT_API_KEY_FILE"] = str(path)
+
+    done = machine.run("aw-server", "--port", "0")
+
+    assert done.status == 1
+    assert said in done.err
+    assert "hint" in done.err
+    assert content is None or len(content) < 10 or content not in done.err
 
 
 def test_status(vault: Machine, request: pytest.FixtureRequest) -> None:

@@ -281,7 +281,7 @@ async def test_a_wrong_change_of_a_bucket_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path", ["query/", "query", "export", "import", "settings", "settings/theme", "log"]
+    "path", ["query/", "query", "export", "import", "settings", "settings/theme"]
 )
 async def test_what_this_version_does_not_have_is_said(api: Api, path: str) -> None:
     """A client of ActivityWatch's whole API is told that this part is not here."""
