@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -39,6 +40,11 @@ from awvault.service import (
 from awvault.store_service import DatabaseService
 from awvault.transfer.lines import timestamp
 from awvault.vault import Vault
+
+_CHANGED_ELSEWHERE: Final = (
+    "if it was changed on another machine, prove the new one: start this on a terminal"
+    " and type it, or name a file that holds it with --account-passphrase-file"
+)
 
 
 class AccountService:
@@ -215,8 +221,11 @@ class AccountService:
             # What it held is outdated, and what takes its place is proved.
             changed = True
         else:
-            with self._file_follows(passphrase):
-                changed = await self._accounts.check_passphrase(passphrase)
+            try:
+                with self._file_follows(passphrase):
+                    changed = await self._accounts.check_passphrase(passphrase)
+            except WrongPassphraseError as error:
+                raise WrongPassphraseError(hint=_CHANGED_ELSEWHERE) from error
         return replace(
             self._passphrase_result(changed=changed),
             recovery_changed=await self._accounts.take_note_of_recovery(),

@@ -61,6 +61,9 @@ KEPT_SUFFIX: Final = ".before-"
 
 KEPT_MODE: Final = 0o400
 
+PRIVATE_MODE: Final = 0o600
+"""Of a database that is moved or copied, from its first moment."""
+
 OnRecords = Callable[[int, int], None]
 """Called with the number of records that are done, and of all."""
 
@@ -199,6 +202,8 @@ def swap(
     database, new = directory.database, joining_path(directory)
     for path in (database, new):
         _check_closed(path)
+        # Before it gets a second name, so that no kill leaves one open to others.
+        path.chmod(PRIVATE_MODE)
     kept = _kept_path(directory, account_id)
     if not kept.exists():
         _keep(database, kept)
@@ -230,8 +235,10 @@ def _keep(database: Path, kept: Path) -> None:
         kept.hardlink_to(database)
     except (OSError, NotImplementedError):
         copy = kept.with_name(kept.name + ".copy")
-        with database.open("rb") as source, copy.open("wb") as target:
-            copy.chmod(0o600)
+        # What an earlier try left may be half, and its mode another.
+        copy.unlink(missing_ok=True)
+        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
+        with database.open("rb") as source, os.fdopen(descriptor, "wb") as target:
             shutil.copyfileobj(source, target)
             target.flush()
             os.fsync(target.fileno())

@@ -184,6 +184,9 @@ class SyncResult(Message, frozen=True):
     # Of them those that a faulty client sealed, and nobody can read.
     unreadable_records: int
     pushed_records: int
+    # "live", "steady" or "daily": but for the first, two records go with each round,
+    # idle or not.
+    schedule: str
     alarms: list[AlarmInfo]
 
 

@@ -58,6 +58,7 @@ class SyncService:
             pulled_events=done.pulled.events,
             unreadable_records=done.pulled.unreadable,
             pushed_records=done.pushed,
+            schedule=self._schedule.value,
             alarms=self._alarms(done.alarms),
         )
 

@@ -65,18 +65,26 @@ def change_command(
 
 @passphrase_command.command("check", epilog="Example: awvault passphrase check")
 @options.vault_options
+@click.option(
+    "--account-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Prove the passphrase in FILE, whatever opens the vault here.",
+)
 @options.json_option
 @click.pass_context
-def check_command(ctx: click.Context, as_json: bool) -> None:
+def check_command(
+    ctx: click.Context, account_passphrase_file: Path | None, as_json: bool
+) -> None:
     """Prove the passphrase; one that was changed elsewhere is taken over.
 
-    Where it comes from a file of the program, that file is tried, and then you are
-    asked.
+    Where it comes from a file of the program or from the keyring, you are asked for
+    the one to prove. Where nobody can be asked, --account-passphrase-file names it.
     """
     from awvault.passphrases import text_of
     from awvault.service import PassphraseRequest
 
-    opening, proved = _to_check(ctx)
+    opening, proved = _to_check(ctx, account_passphrase_file)
 
     async def work(service: "Service") -> "PassphraseResult":
         return await service.check_passphrase(
@@ -86,15 +94,27 @@ def check_command(ctx: click.Context, as_json: bool) -> None:
     _tell(run_with_vault(ctx, work, found=opening), as_json=as_json)
 
 
-def _to_check(ctx: click.Context) -> "tuple[FoundPassphrase, FoundPassphrase]":
+def _to_check(
+    ctx: click.Context, file: Path | None
+) -> "tuple[FoundPassphrase, FoundPassphrase]":
     """Return what opens the vault here, and what is to be proved.
 
-    A person is asked for the second if there is one; else both are the same.
+    The second is in `file`, or a person is asked for it if there is one; else both
+    are the same.
     """
-    from awvault.passphrases import Source, ask_passphrase
+    from awvault.passphrases import (
+        FoundPassphrase,
+        Source,
+        ask_passphrase,
+        read_passphrase_file,
+    )
     from awvault.terminals import find_terminal
 
     found = known_passphrase(ctx)
+    if file is not None:
+        return found, FoundPassphrase(
+            passphrase=read_passphrase_file(file), source=Source.FILE, path=file
+        )
     terminal = find_terminal()
     if found.source in {Source.PROMPT, Source.FILE} or terminal is None:
         return found, found

@@ -19,8 +19,10 @@ def sync_command(ctx: click.Context, as_json: bool) -> None:
     """Exchange records with the host, now.
 
     Seals everything, uploads it, and brings what other clients uploaded.
-    aw-server does this by itself, by the schedule that is set. Exit status 3: the
-    host does not answer; 4: it was caught at something.
+    aw-server does this by itself, by the schedule that is set. Unless that is live,
+    two records go with each sync, idle or not, so that the host cannot tell whether
+    anything happened. Exit status 3: the host does not answer; 4: it was caught at
+    something.
     """
     from awvault.cli.output import print_fields, print_json
 
@@ -32,7 +34,7 @@ def sync_command(ctx: click.Context, as_json: bool) -> None:
             [
                 ("records received", result.pulled_records),
                 ("events in them", result.pulled_events),
-                ("records sent", result.pushed_records),
+                ("records sent", _sent(result)),
             ]
         )
         if result.unreadable_records:
@@ -42,6 +44,15 @@ def sync_command(ctx: click.Context, as_json: bool) -> None:
             )
         print_alarms(result.alarms)
     exit_with(ctx, status_of(result.alarms))
+
+
+def _sent(result: "SyncResult") -> str:
+    if result.schedule == "live" or not result.pushed_records:
+        return str(result.pushed_records)
+    return (
+        f"{result.pushed_records} (two each time, idle or not, so that the host cannot"
+        " tell whether anything happened)"
+    )
 
 
 @click.command("repair", epilog="Example: awvault repair")

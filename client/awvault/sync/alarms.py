@@ -79,7 +79,7 @@ _REPAIRS: Final = {
     ),
     Name.DOCUMENTS_INVALID: "nothing was believed; ask whoever runs the host",
     Name.DOCUMENTS_WITHHELD: (
-        "run `awvault repair` on the client that made the change, or let it sync"
+        "sync again; then run `awvault repair` on a client that has the change"
     ),
     Name.NEW_SECRET_NEEDED: "prove the new passphrase with `awvault passphrase check`",
     Name.LOG_ROLLED_BACK: _REPAIR,
@@ -87,9 +87,13 @@ _REPAIRS: Final = {
         "two histories of one client exist: keep both machines as they are, and see"
         " docs/operations/incidents.md"
     ),
-    Name.LOG_WITHHELD: "run `awvault repair` on the client whose log it is",
+    Name.LOG_WITHHELD: (
+        "run `awvault repair` on a client that has these records: the one whose log it"
+        " is, or any that received them"
+    ),
     Name.LOG_INVALID: (
-        "nothing of it was believed; run `awvault repair` on the client whose log it is"
+        "nothing of it was believed; whoever runs the host restores a backup, then run"
+        " `awvault repair` on a client that has the log"
     ),
     Name.LOG_DAMAGED_HERE: "`awvault verify` names the place; restore a backup",
     Name.OWN_LOG_SHORTENED: (

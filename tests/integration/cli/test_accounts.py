@@ -280,7 +280,12 @@ def test_a_machine_that_nobody_sits_at_starts_with_the_new_passphrase(
     new = secret(laptop, "new", generated(desk))
     laptop.ok("sync")
 
-    laptop.ok("passphrase", "check", "--passphrase-file", new)
+    refused = laptop.awvault("passphrase", "check")
+    assert refused.status == 1
+    assert "does not open the vault" in refused.err
+    assert "--account-passphrase-file" in refused.err
+
+    laptop.ok("passphrase", "check", "--account-passphrase-file", new)
 
     assert generated(laptop) == generated(desk)
     laptop.ok("status")

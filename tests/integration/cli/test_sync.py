@@ -87,6 +87,8 @@ def test_what_one_machine_records_the_other_shows(both: Both) -> None:
     assert sent["pushed_records"] == 2  # a slot: web tabs apart, idle or not
     got = both.two.ok("sync")
     assert "records received: 2" in got.out
+    # It has recorded nothing, and says why it sends something all the same.
+    assert "records sent:     2 (two each time, idle or not, so that" in got.out
     assert "editor" in both.shown(both.two)
 
     status = both.two.ok("status", "--json").json()

@@ -1,7 +1,10 @@
 """A machine with a vault of its own joins another account, with all that it holds."""
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import apsw
 import pytest
@@ -14,6 +17,7 @@ from awvault.errors import InvalidInputError, VaultDamagedError, WrongPassphrase
 from awvault.joining import discard, joining_path, make_vault, swap
 from awvault.processes import DataDirectory
 from awvault.protocol.edits import AddClient, new_client_key, new_keystore
+from awvault.sealing import Step
 from awvault.testing import open_vault
 from awvault.unlocked import Unlocked
 from awvault.vault import Vault
@@ -99,12 +103,18 @@ async def keys_of(path: Path) -> tuple[Unlocked, Contents]:
         return vault.keys, contents(vault)
 
 
-async def join(account: Account, path: Path) -> tuple[Contents, Moved]:
+async def join(
+    account: Account, path: Path, *, step: Step = lambda _: None
+) -> tuple[Contents, Moved]:
     """Move a vault into the account; return what it showed before."""
     await prepare(account, path)
     keys, before = await keys_of(path)
     return before, await move(
-        DataDirectory(path), keys, ring=account.opened.ring, random=Seeded("move")
+        DataDirectory(path),
+        keys,
+        ring=account.opened.ring,
+        random=Seeded("move"),
+        step=step,
     )
 
 
@@ -183,6 +193,46 @@ async def test_the_old_vault_is_kept(joining: Joining) -> None:
     (again / "vault.db").chmod(0o600)
     async with await open_vault(again) as vault:
         assert contents(vault) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its files have no such mode")
+@pytest.mark.parametrize("has_links", [True, False])
+async def test_no_kill_leaves_a_database_open_to_others(
+    joining: Joining, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """Whatever mode the old one had, and whether the disk can give second names."""
+    account, _, path = joining
+    (path / "vault.db").chmod(0o644)
+    modes: set[int] = set()
+
+    def look(_: str) -> None:
+        modes.update(file.stat().st_mode & 0o077 for file in path.glob("vault.db*"))
+
+    def copy(source: BinaryIO, target: BinaryIO) -> None:
+        look("copying")
+        target.write(source.read())
+
+    def no_links(link: Path, _: Path) -> None:
+        raise OSError(errno.EPERM, "no links here", str(link))
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+        monkeypatch.setattr("awvault.joining.shutil.copyfileobj", copy)
+        old, _ = await keys_of(path)
+        left = path / f"vault.db.before-{old.account_id.hex()[:8]}.copy"
+        left.touch(mode=0o644)
+
+    def watch(name: str) -> None:
+        if name in {"kept", "replaced", "read-only"}:
+            look(name)
+
+    umask = os.umask(0)
+    try:
+        await join(account, path, step=watch)
+    finally:
+        os.umask(umask)
+
+    assert modes == {0}
 
 
 async def test_the_passphrase_is_that_of_the_account(tmp_path: Path) -> None:
