@@ -75,6 +75,12 @@ def _print_version(
     help="Read the passphrase from FILE (AWVAULT_PASSPHRASE_FILE).",
 )
 @click.option(
+    "--webui",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Serve the built files of a web interface at / (AWVAULT_WEBUI).",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="What to log on standard error. Default: info.",
@@ -95,6 +101,7 @@ def program(
     testing: bool,
     data_dir: Path | None,
     passphrase_file: Path | None,
+    webui: Path | None,
     log_level: str | None,
 ) -> int:
     """Keep your activity data, sealed, on this machine.
@@ -119,6 +126,7 @@ def program(
             testing=testing,
             data_dir=data_dir,
             passphrase_file=passphrase_file,
+            webui=webui,
             log_level=log_level,
         )
     )

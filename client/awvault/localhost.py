@@ -49,7 +49,7 @@ from awvault.passphrases import (
 )
 from awvault.ports import BACKLOG, bind_socket, start_listening
 from awvault.processes import DataDirectory, HeldDirectory
-from awvault.settings import Settings, prepare_data_dir
+from awvault.settings import Settings, check_webui, prepare_data_dir
 from awvault.terminals import find_terminal
 from awvault.vault import Vault
 
@@ -72,6 +72,7 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
     passphrase is wrong, another process has the data directory.
     """
     forbid_core_dumps()
+    check_webui(settings)
     passed = passed_socket(os.environ)
     if passed is not None:
         # Whoever listens in our place has chosen where.
@@ -97,6 +98,8 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
                 testing=settings.testing,
                 cors_origins=settings.cors_origins,
                 api_key=api_key,
+                webui=settings.webui,
+                webui_pages=dict(settings.webui_pages),
             )
             server = _Localhost(
                 settings, gateway_settings, held, found, terminal, composition

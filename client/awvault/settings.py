@@ -40,6 +40,8 @@ FILE_KEYS: Final = (
     "sync_schedule",
     "api_key_file",
     "cors_origins",
+    "webui",
+    "webui_pages",
 )
 ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
 # The file describes the real vault. A testing server must not open that vault or
@@ -59,6 +61,9 @@ _SECRETS: Final = {
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+")
 
 
+_PAGE_NAME: Final = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,63}")
+
+
 class SettingsError(Error):
     """A setting is unknown, malformed, or names something that cannot be used."""
 
@@ -76,6 +81,7 @@ class Overrides:
     host: str | None = None
     port: int | None = None
     log_level: str | None = None
+    webui: Path | None = None
     testing: bool = False
 
 
@@ -100,6 +106,10 @@ class Settings:
     api_key_file: Path | None = None
     # Web pages that may read and write, beside those that always may.
     cors_origins: tuple[str, ...] = ()
+    # The built files of a web interface, served at /. None: none is served.
+    webui: Path | None = None
+    # Pages of watchers, served below /pages/: name and directory.
+    webui_pages: tuple[tuple[str, Path], ...] = ()
 
 
 def read_settings(
@@ -146,6 +156,8 @@ def read_settings(
         or "steady",
         api_key_file=_path(*chosen("api_key_file", None)),
         cors_origins=_origins(*chosen("cors_origins", None)),
+        webui=_path(*chosen("webui", given.webui)),
+        webui_pages=_pages(*chosen("webui_pages", None)),
     )
 
 
@@ -172,6 +184,34 @@ def prepare_data_dir(settings: Settings) -> None:
             hint="check the spelling, or make the parent directory first",
         )
     make_private_directory(path)
+
+
+def check_webui(settings: Settings) -> None:
+    """Raise `SettingsError` if what is to be served is no web interface.
+
+    A directory that holds the vault or its passphrase would be shown to every
+    page that is served here.
+    """
+    if settings.webui_pages and settings.webui is None:
+        raise SettingsError(
+            "webui_pages is set, and webui is not: pages are shown by an interface"
+        )
+    named = [] if settings.webui is None else [("webui", settings.webui)]
+    named += [(f"webui_pages: {name}", path) for name, path in settings.webui_pages]
+    for name, path in named:
+        if not (path / "index.html").is_file():
+            raise SettingsError(
+                f'{name}: "{path}" has no index.html',
+                hint="it must be the directory with the built files of the interface",
+            )
+        secrets = (settings.passphrase_file, settings.api_key_file)
+        for secret in (settings.data_dir, settings.config_dir, *filter(None, secrets)):
+            if secret.is_relative_to(path) or path.is_relative_to(secret):
+                raise SettingsError(
+                    f'{name}: "{path}" would show what is in "{secret}"',
+                    hint="copy the files of the interface into a directory of"
+                    " their own",
+                )
 
 
 def make_private_directory(path: Path) -> None:
@@ -236,6 +276,31 @@ def _path(value: object, origin: str) -> Path | None:
     if not isinstance(value, str | Path) or not str(value):
         raise SettingsError(f"{origin} must be a path, got {value!r}")
     return _absolute(value)
+
+
+def _pages(value: object, origin: str) -> tuple[tuple[str, Path], ...]:
+    """Return names and directories: a table, or `name=directory,…` in a variable."""
+    if value is None:
+        return ()
+    table: Mapping[object, object]
+    if isinstance(value, str):
+        parts = (part.partition("=") for part in value.split(","))
+        table = {name.strip(): directory.strip() for name, _, directory in parts}
+    elif isinstance(value, dict):
+        table = value
+    else:
+        raise SettingsError(f"{origin} must be a table of directories, got {value!r}")
+    found: list[tuple[str, Path]] = []
+    for name, directory in table.items():
+        if not isinstance(name, str) or not _PAGE_NAME.fullmatch(name):
+            raise SettingsError(
+                f"{origin}: a name is up to 64 letters, digits, dots, dashes and"
+                f" underscores, got {name!r}"
+            )
+        path = _path(directory, f"{origin}: {name}")
+        assert path is not None  # noqa: S101 - what was given is not None
+        found.append((name, path))
+    return tuple(found)
 
 
 def _absolute(value: str | Path) -> Path:

@@ -8,6 +8,7 @@ from awvault.settings import (
     Overrides,
     Settings,
     SettingsError,
+    check_webui,
     prepare_data_dir,
     read_settings,
 )
@@ -66,6 +67,12 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
             "65 origins",
             id="many-origins",
         ),
+        pytest.param("webui = 5", {}, "webui", id="webui"),
+        pytest.param("webui_pages = 5", {}, "webui_pages", id="pages"),
+        pytest.param('webui_pages = {"a/b" = "x"}', {}, "'a/b'", id="page-name"),
+        pytest.param('webui_pages = {".." = "x"}', {}, "'..'", id="page-parent"),
+        pytest.param("webui_pages = {a = 5}", {}, "webui_pages", id="page-path"),
+        pytest.param("", {"AWVAULT_WEBUI_PAGES": "a"}, "PAGES: a", id="page-nowhere"),
         pytest.param("", {"AWVAULT_PORT": "1e3"}, "AWVAULT_PORT", id="odd-port"),
         pytest.param("", {"AWVAULT_PORT": "9" * 5000}, "0 to 65535", id="huge-port"),
         pytest.param(
@@ -123,3 +130,53 @@ def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
         prepare_data_dir(
             read_settings(Overrides(data_dir=tmp_path / "file"), environment={})
         )
+
+
+def test_the_pages_of_watchers_are_a_table_or_a_list(tmp_path: Path) -> None:
+    """In a variable they stand as ActivityWatch's server takes them."""
+    table = read(tmp_path, 'webui_pages = { one = "/a/b", two = "/c" }')
+    listed = read(tmp_path, AWVAULT_WEBUI_PAGES="one=/a/b, two=/c")
+
+    assert table.webui_pages == (("one", Path("/a/b")), ("two", Path("/c")))
+    assert listed.webui_pages == table.webui_pages
+
+
+@pytest.mark.parametrize(
+    ("webui", "pages", "says"),
+    [
+        pytest.param("interface", "", None, id="fine"),
+        pytest.param("interface", "page", None, id="fine-with-a-page"),
+        pytest.param("missing", "", "has no index.html", id="missing"),
+        pytest.param("interface", "missing", "has no index.html", id="page-missing"),
+        pytest.param("", "page", "webui is not", id="page-alone"),
+        pytest.param(".", "", "would show what is in", id="around-everything"),
+        pytest.param("vault", "", "would show what is in", id="the-vault-itself"),
+        pytest.param("vault/webui", "", "would show what is in", id="in-the-vault"),
+        pytest.param("interface", "config", "would show", id="page-of-settings"),
+        pytest.param("secrets", "", "would show", id="beside-the-passphrase"),
+    ],
+)
+def test_only_an_interface_is_served(
+    tmp_path: Path, webui: str, pages: str, says: str | None
+) -> None:
+    """Not a folder with the vault, its settings or its passphrase in it."""
+    names = ("interface", "page", ".", "vault", "vault/webui", "config", "secrets")
+    for name in names:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "index.html").touch()
+    settings = read_settings(
+        environment={
+            "AWVAULT_CONFIG_DIR": str(tmp_path / "config"),
+            "AWVAULT_DATA_DIR": str(tmp_path / "vault"),
+            "AWVAULT_PASSPHRASE_FILE": str(tmp_path / "secrets" / "one"),
+            "AWVAULT_WEBUI": str(tmp_path / webui) if webui else "",
+            "AWVAULT_WEBUI_PAGES": f"watcher={tmp_path / pages}" if pages else "",
+        }
+    )
+
+    if says is None:
+        check_webui(settings)
+        return
+    with pytest.raises(SettingsError) as caught:
+        check_webui(settings)
+    assert says in str(caught.value)

@@ -26,15 +26,17 @@ STORE_FAILED: Final = (
 
 # Plain text about a person must not stay in a browser's cache, be taken for a
 # script, or be embedded by another page.
-_COMMON: Final = {
+COMMON_HEADERS: Final = {
     "Server": "aw-server",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_BARE: Final = CIMultiDict(_COMMON)
-_JSON: Final = CIMultiDict({"Content-Type": "application/json", **_COMMON})
-_TEXT: Final = CIMultiDict({"Content-Type": "text/plain; charset=utf-8", **_COMMON})
+_BARE: Final = CIMultiDict(COMMON_HEADERS)
+_JSON: Final = CIMultiDict({"Content-Type": "application/json", **COMMON_HEADERS})
+_TEXT: Final = CIMultiDict(
+    {"Content-Type": "text/plain; charset=utf-8", **COMMON_HEADERS}
+)
 
 log = logging.getLogger(__name__)
 

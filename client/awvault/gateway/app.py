@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from awserver.errors import OriginRefusedError
-from awvault.gateway import activity, buckets, events, info
+from awvault.gateway import activity, buckets, events, info, webui
 from awvault.gateway.answers import text_answer
 from awvault.gateway.guards import Guards
 from awvault.gateway.holder import VaultHolder
@@ -85,7 +85,10 @@ def create_gateway(
     )
     if add_others is not None:
         add_others(app)
-    app.router.add_route("*", "/", guarded(gateway, _home))
+    if settings.webui is None:
+        app.router.add_route("*", "/", guarded(gateway, _home))
+    else:
+        webui.add_interface(app, gateway, settings.webui, settings.webui_pages)
     app.router.add_route("*", "/{path:.*}", guarded(gateway, _unknown))
     return app
 

@@ -1,8 +1,10 @@
 """What the gateway must be told: who it is, and who may read and write."""
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from awvault.apikeys import ApiKey
 
@@ -42,6 +44,11 @@ class GatewaySettings:
 
     api_key: ApiKey | None = field(default=None, repr=False)
     """What clients must show as `Authorization: Bearer`; None: nothing."""
+    webui: Path | None = None
+    """The resolved directory whose files are served at `/`; None: a page of text."""
+
+    webui_pages: Mapping[str, Path] = field(default_factory=dict)
+    """What is served below `/pages/`: resolved directories, by name."""
 
     body_seconds_max: float = 30.0
     """A request's body must have arrived this long after its headers."""
