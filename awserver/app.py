@@ -21,8 +21,8 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from awserver.config import ServiceSettings
-from awserver.documents import SignedDocument
-from awserver.errors import StartError
+from awserver.documents import AccountDocument, SignedDocument
+from awserver.errors import NoAccountError, StartError
 from awserver.http.application import Application, add_api, create_application
 from awserver.http.calls import Api, Check
 from awserver.http.guards import Addresses
@@ -31,6 +31,7 @@ from awserver.records import AccountId
 from awserver.service.base import Service
 from awserver.service.host import open_service
 from awserver.settings import HostSettings, Listen, prepare_data_dir
+from awserver.storage.base import Account, Standing
 from awserver.storage.sqlite import logs as log_store
 from awserver.storage.sqlite.database import Database
 from awserver.storage.sqlite.logs import SqliteLogStore
@@ -230,29 +231,92 @@ async def make_backup(settings: HostSettings, target: Path) -> None:
             ) from None
 
 
-async def list_accounts(settings: HostSettings) -> list[dict[str, str | int | None]]:
+Described = dict[str, str | int | None]
+"""An account as `aw-server admin accounts` prints it."""
+
+
+async def list_accounts(settings: HostSettings) -> list[Described]:
     """Return every account, as `aw-server admin accounts list` prints them."""
-    found: list[dict[str, str | int | None]] = []
+    found: list[Described] = []
     async with _administered(settings) as (service, database):
-        store = SqliteLogStore(database)
         after = None
         while page := await service.administration.accounts(after=after):
             for account in page:
-                documents = await store.documents(account.account_id)
-                newest = SignedDocument.decode(documents[-1]).document
-                found.append(
-                    {
-                        "account": account.account_id.hex(),
-                        "username": account.username,
-                        "clients": sum(not one.revoked for one in newest.clients),
-                        "entries": account.usage.entries,
-                        "stored_bytes": account.usage.stored_bytes,
-                        "quota_bytes": account.quota_bytes,
-                        "standing": account.standing.name.lower(),
-                    }
-                )
+                newest = await _newest(database, account)
+                found.append(_described(account, newest))
             after = page[-1].account_id
     return found
+
+
+async def show_account(settings: HostSettings, name: str) -> Described:
+    """Return what the host knows of one account. Raises `NoAccountError`."""
+    async with _administered(settings) as (service, database):
+        account = await _account(service, name)
+        newest = await _newest(database, account)
+        return _described(account, newest) | {
+            "clients_revoked": sum(one.revoked for one in newest.clients),
+            "document_version": newest.version,
+            "sessions": await service.administration.sessions(account.account_id),
+        }
+
+
+async def set_standing(
+    settings: HostSettings, name: str, standing: Standing
+) -> Described:
+    """Serve an account, or do not; return it. Raises `NoAccountError`."""
+    async with _administered(settings) as (service, database):
+        account = await _account(service, name)
+        await service.administration.set_standing(account.account_id, standing)
+        return await _described_now(service, database, name)
+
+
+async def set_quota(
+    settings: HostSettings, name: str, quota_bytes: int | None
+) -> Described:
+    """Set what an account may store; None: as the host has it set for everyone.
+
+    Return the account. Raises `NoAccountError`.
+    """
+    async with _administered(settings) as (service, database):
+        account = await _account(service, name)
+        await service.administration.set_quota(account.account_id, quota_bytes)
+        return await _described_now(service, database, name)
+
+
+async def delete_account(settings: HostSettings, account_id: str) -> None:
+    """Delete an account, and every record it stored. Raises `NoAccountError`."""
+    async with _administered(settings) as (service, _):
+        account = await _account(service, account_id)
+        await service.administration.delete(account.account_id)
+
+
+async def _account(service: Service, name: str) -> Account:
+    account = await service.administration.account(name)
+    if account is None:
+        raise NoAccountError(name)
+    return account
+
+
+async def _newest(database: Database, account: Account) -> AccountDocument:
+    documents = await SqliteLogStore(database).documents(account.account_id)
+    return SignedDocument.decode(documents[-1]).document
+
+
+async def _described_now(service: Service, database: Database, name: str) -> Described:
+    account = await _account(service, name)
+    return _described(account, await _newest(database, account))
+
+
+def _described(account: Account, newest: AccountDocument) -> Described:
+    return {
+        "account": account.account_id.hex(),
+        "username": account.username,
+        "clients": sum(not one.revoked for one in newest.clients),
+        "entries": account.usage.entries,
+        "stored_bytes": account.usage.stored_bytes,
+        "quota_bytes": account.quota_bytes,
+        "standing": account.standing.name.lower(),
+    }
 
 
 @contextlib.asynccontextmanager

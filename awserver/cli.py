@@ -29,6 +29,10 @@ PROGRAM: Final = "aw-server"
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 """What a shell reports for a program that Ctrl-C ended."""
+QUOTA_DEFAULT: Final = "default"
+"""The quota of an account that has none of its own."""
+QUOTA_BYTES_MAX: Final = 2**63 - 1
+"""The largest number that the database holds."""
 
 
 def _print_version(
@@ -317,6 +321,148 @@ def accounts_list_command(as_json: bool, **given: Any) -> int:
         )
         click.echo(line.rstrip())
     return 0
+
+
+_account_argument: Final = click.argument("account", metavar="ACCOUNT")
+"""A username, or an id as `list` prints it."""
+
+
+@accounts_group.command(
+    "show", epilog="Example: aw-server admin accounts show alice --json"
+)
+@_account_argument
+@_host_options
+@_json_option
+def accounts_show_command(account: str, as_json: bool, **given: Any) -> int:
+    """Show what the host knows of ACCOUNT, a username or an id."""
+    from awserver.app import show_account
+
+    with _of_host():
+        found = asyncio.run(show_account(_host_settings(given), account))
+    _print_account(found, as_json=as_json)
+    return 0
+
+
+@accounts_group.command(
+    "disable", epilog="Example: aw-server admin accounts disable alice"
+)
+@_account_argument
+@_host_options
+@_json_option
+def accounts_disable_command(account: str, as_json: bool, **given: Any) -> int:
+    """Stop serving ACCOUNT; what it stored stays.
+
+    Its clients are told so at their next request, and go on without the host.
+    """
+    return _set_standing(account, "DISABLED", as_json=as_json, given=given)
+
+
+@accounts_group.command(
+    "enable", epilog="Example: aw-server admin accounts enable alice"
+)
+@_account_argument
+@_host_options
+@_json_option
+def accounts_enable_command(account: str, as_json: bool, **given: Any) -> int:
+    """Serve ACCOUNT again."""
+    return _set_standing(account, "ACTIVE", as_json=as_json, given=given)
+
+
+def _set_standing(
+    account: str, name: str, *, as_json: bool, given: Mapping[str, Any]
+) -> int:
+    from awserver.app import set_standing
+    from awserver.storage.base import Standing
+
+    with _of_host():
+        found = asyncio.run(
+            set_standing(_host_settings(given), account, Standing[name])
+        )
+    _print_account(found, as_json=as_json)
+    return 0
+
+
+def _read_quota(
+    ctx: click.Context, parameter: click.Parameter, value: str
+) -> int | None:
+    """Read a number of bytes, or the word for what the host has for everyone."""
+    if value == QUOTA_DEFAULT:
+        return None
+    return click.IntRange(0, QUOTA_BYTES_MAX)(value, parameter, ctx)
+
+
+@accounts_group.command(
+    "set-quota", epilog="Example: aw-server admin accounts set-quota alice 1000000000"
+)
+@_account_argument
+@click.argument("quota", metavar="BYTES", callback=_read_quota)
+@_host_options
+@_json_option
+def accounts_set_quota_command(
+    account: str, quota: int | None, as_json: bool, **given: Any
+) -> int:
+    """Set what ACCOUNT may store: a number of bytes, or "default".
+
+    The latter is what the host has set for everyone. What is stored already stays,
+    whatever the quota.
+    """
+    from awserver.app import set_quota
+
+    with _of_host():
+        found = asyncio.run(set_quota(_host_settings(given), account, quota))
+    _print_account(found, as_json=as_json)
+    return 0
+
+
+@accounts_group.command(
+    "delete", epilog="Example: aw-server admin accounts delete alice"
+)
+@_account_argument
+@click.option("--yes", is_flag=True, help="Do not ask for the username again.")
+@_host_options
+def accounts_delete_command(account: str, yes: bool, **given: Any) -> int:
+    """Delete ACCOUNT and every record that it stored here, for good.
+
+    Asks for the username again. What its owner's machines hold stays there.
+    """
+    from awserver.app import delete_account, show_account
+
+    settings = _host_settings(given)
+    with _of_host():
+        found = asyncio.run(show_account(settings, account))
+        if not yes:
+            _confirm_deletion(found)
+        # By its id: the name could be another's by now.
+        asyncio.run(delete_account(settings, str(found["account"])))
+    click.echo(f"deleted {found['username']} ({found['account']})")
+    return 0
+
+
+def _confirm_deletion(found: Mapping[str, str | int | None]) -> None:
+    if not sys.stdin.isatty():
+        raise OperatorError(
+            "nobody can be asked here whether to delete the account",
+            hint="--yes deletes it without asking",
+        )
+    click.echo(
+        f"{found['username']} has {found['entries']} records here, of"
+        f" {found['stored_bytes']} bytes. Once they are deleted nobody can bring them"
+        " back but a machine of its owner that has them.",
+        err=True,
+    )
+    typed = click.prompt("Type the username to delete it", err=True)
+    if typed != found["username"]:
+        raise OperatorError("that is another name: nothing was deleted")
+
+
+def _print_account(found: Mapping[str, str | int | None], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        shown = QUOTA_DEFAULT if name == "quota_bytes" and value is None else value
+        click.echo(f"{name + ':':<{width + 1}} {shown}")
 
 
 @program.command("healthcheck", epilog="Example: aw-server healthcheck")

@@ -429,3 +429,14 @@ class SettingsError(OperatorError):
 
 class StartError(OperatorError):
     """The host cannot start, or cannot be reached."""
+
+
+class NoAccountError(OperatorError):
+    """The host has no account of this name, nor of this id."""
+
+    def __init__(self, name: str) -> None:
+        """Say of which."""
+        super().__init__(
+            f'there is no account "{name}" on this host',
+            hint="`aw-server admin accounts list` names them",
+        )

@@ -1,12 +1,17 @@
 """What whoever runs a host does with its accounts; no content is within reach."""
 
-from awserver.records import AccountId
+import re
+from typing import Final
+
+from awserver.records import ID_BYTES, AccountId
 from awserver.service.base import Administration, Changes
 from awserver.service.deleting import Deleter
 from awserver.service.parts import Parts
 from awserver.service.secrets import make_invite
 from awserver.service.times import INVITE_HOURS
 from awserver.storage.base import Account, Standing
+
+_ID: Final = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
 
 class HostAdministration(Administration):
@@ -29,6 +34,21 @@ class HostAdministration(Administration):
     async def accounts(self, *, after: AccountId | None = None) -> list[Account]:
         """See `Administration.accounts`."""
         return await self._parts.accounts.list_accounts(after=after)
+
+    async def account(self, name: str) -> Account | None:
+        """See `Administration.account`."""
+        accounts = self._parts.accounts
+        # The id first: nobody chooses one, so no username can stand in its way.
+        if _ID.fullmatch(name):
+            account = await accounts.account(AccountId(bytes.fromhex(name)))
+            if account is not None:
+                return account
+        found = await accounts.find(name)
+        return None if found is None else await accounts.account(found.account_id)
+
+    async def sessions(self, account: AccountId) -> int:
+        """See `Administration.sessions`."""
+        return len(await self._parts.accounts.sessions(account))
 
     async def set_standing(self, account: AccountId, standing: Standing) -> None:
         """See `Administration.set_standing`."""

@@ -204,6 +204,12 @@ class Administration(Protocol):
     async def accounts(self, *, after: AccountId | None = None) -> list[Account]:
         """Return accounts by id, from the one after `after` on; empty at the end."""
 
+    async def account(self, name: str) -> Account | None:
+        """Return the account of an id in hex, or else of a username."""
+
+    async def sessions(self, account: AccountId) -> int:
+        """Return how many sessions an account has."""
+
     async def set_standing(self, account: AccountId, standing: Standing) -> None:
         """Serve an account, or do not; raises `AccountUnknownError`."""
 

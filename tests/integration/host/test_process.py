@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -187,6 +190,122 @@ async def test_accounts_are_listed_beside_a_running_host(process: HostProcess) -
     }
     assert len(table) == 2
     assert table[1].split()[:4] == [alice.account_id.hex(), "alice", "2", "1"]
+
+
+async def test_an_account_is_disabled_and_enabled(process: HostProcess) -> None:
+    """By its name or its id, beside a running host; what it stored stays."""
+    alice = Member()
+    (record,) = alice.records(b"one")
+    admin = ("admin", "accounts")
+    async with visitor(process.url) as at:
+        session = await alice.register(at)
+        await session.append(alice.client_id(), [record])
+
+        off = process.json(*admin, "disable", "alice")
+        refused = await session.get("/usage")
+        on = process.json(*admin, "enable", alice.account_id.hex())
+        served = await session.get("/usage")
+
+    assert (off["standing"], on["standing"]) == ("disabled", "active")
+    assert (refused.status, served.status) == (403, 200)
+    assert process.json(*admin, "show", "alice") == {
+        "account": alice.account_id.hex(),
+        "username": "alice",
+        "clients": 2,
+        "entries": 1,
+        "stored_bytes": len(record.encode()),
+        "quota_bytes": None,
+        "standing": "active",
+        "clients_revoked": 0,
+        "document_version": 1,
+        "sessions": 1,
+    }
+    shown = process.run(*admin, "show", "alice").stdout.decode()
+    assert "quota_bytes:      default\n" in shown
+
+
+async def test_an_account_has_a_quota_of_its_own(process: HostProcess) -> None:
+    """A number of bytes, or what the host has set for everyone."""
+    alice = Member()
+    records = alice.records(b"one", b"two")
+    quota = ("admin", "accounts", "set-quota", "alice")
+    async with visitor(process.url) as at:
+        session = await alice.register(at)
+
+        size = len(records[0].encode())
+        assert process.json(*quota, str(size))["quota_bytes"] == size
+        first = await session.append(alice.client_id(), records[:1])
+        more = await session.append(alice.client_id(), records[1:])
+        assert process.json(*quota, "default")["quota_bytes"] is None
+        again = await session.append(alice.client_id(), records[1:])
+
+    assert (first.status, more.status, again.status) == (201, 413, 201)
+    for bad in ("-1", "many", str(2**63)):
+        assert process.run(*quota, "--", bad).returncode == 2
+
+
+async def test_an_account_is_deleted_by_whoever_runs_the_host(
+    process: HostProcess,
+) -> None:
+    """Where nobody can be asked, only with --yes; then it is as if it never was."""
+    alice = Member()
+    delete = ("admin", "accounts", "delete", "alice")
+    async with visitor(process.url) as at:
+        session = await alice.register(at)
+        await session.append(alice.client_id(), alice.records(b"one"))
+
+        asked = process.run(*delete)
+        kept = await session.get("/usage")
+        done = process.run(*delete, "--yes")
+        gone = await session.get("/usage")
+        again = process.run(*delete, "--yes")
+        await Member(name="other", username="alice").register(at)
+
+    assert (asked.returncode, kept.status) == (1, 200)
+    assert b"--yes" in asked.stderr
+    assert (done.returncode, gone.status) == (0, 401)
+    assert done.stdout == f"deleted alice ({alice.account_id.hex()})\n".encode()
+    assert again.returncode == 1
+    assert b'there is no account "alice" on this host' in again.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no terminals to make")
+async def test_a_person_types_the_name_of_what_is_deleted(
+    process: HostProcess,
+) -> None:
+    """Another name deletes nothing."""
+    alice = Member()
+    delete = process.command("admin", "accounts", "delete", "alice")
+    async with visitor(process.url) as at:
+        session = await alice.register(at)
+        wrong = typed(delete, process.environment, "bob")
+        kept = await session.get("/usage")
+        right = typed(delete, process.environment, "alice")
+        gone = await session.get("/usage")
+
+    assert (wrong.returncode, kept.status) == (1, 200)
+    assert b"nothing was deleted" in wrong.stderr
+    assert (right.returncode, gone.status) == (0, 401), right
+
+
+def typed(
+    command: Sequence[str], environment: Mapping[str, str], text: str
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command at a terminal at which somebody types one line."""
+    person, terminal = os.openpty()
+    try:
+        os.write(person, f"{text}\n".encode())
+        return subprocess.run(
+            command,
+            stdin=terminal,
+            capture_output=True,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(person)
+        os.close(terminal)
 
 
 async def test_a_backup_of_a_running_host_is_a_host(
