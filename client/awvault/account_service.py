@@ -23,8 +23,12 @@ from awvault.passphrases import (
     staged_passphrase,
 )
 from awvault.service import (
+    AccountDeleted,
     ClientRow,
+    HostClientView,
+    HostSession,
     HostUsage,
+    HostView,
     LoggedOut,
     PassphraseRequest,
     PassphraseResult,
@@ -37,7 +41,7 @@ from awvault.service import (
     SessionRequest,
     SessionRow,
 )
-from awvault.store_service import DatabaseService
+from awvault.store_service import DatabaseService, account_view
 from awvault.transfer.lines import timestamp
 from awvault.vault import Vault
 
@@ -132,6 +136,13 @@ class AccountService:
         self._remote_changed()
         return LoggedOut(url=remote.url, sessions_ended=ended)
 
+    async def delete_account(self, request: PassphraseRequest) -> AccountDeleted:
+        """See `Service.delete_account`."""
+        remote = self._accounts.required_remote()
+        await self._accounts.delete_account(Passphrase(request.passphrase))
+        self._remote_changed()
+        return AccountDeleted(url=remote.url, username=remote.username)
+
     async def sessions(self) -> list[SessionRow]:
         """See `Service.sessions`."""
         own = self._vault.keys.client_id.hex()
@@ -176,6 +187,45 @@ class AccountService:
                 )
             )
         return rows
+
+    async def hosted_view(self) -> HostView:
+        """See `Service.hosted_view`."""
+        remote = self._accounts.remote()
+        if remote is None:
+            return await DatabaseService(self._vault.database).host_view()
+        there = await self._accounts.stored_there()
+        account = account_view(
+            self._vault.keys.account_id,
+            documents=there.documents,
+            keys_blob=there.keys_blob,
+            entries=there.usage.entries,
+            stored_bytes=there.usage.stored_bytes,
+            clients=[
+                HostClientView(
+                    client_id=client_id.hex(),
+                    records=log.entries,
+                    stored_bytes=log.stored_bytes,
+                    head_seq=log.head.seq,
+                    head_hash=log.head.hash.hex(),
+                    sizes=None,
+                )
+                for client_id, log in sorted(there.heads.logs.items())
+            ],
+        )
+        return HostView(
+            accounts=[account],
+            host=remote.url,
+            quota_bytes=there.usage.quota_bytes,
+            sessions=[
+                HostSession(
+                    id=session.id,
+                    client_id=session.client_id,
+                    created=session.created,
+                    seen=session.seen,
+                )
+                for session in there.sessions
+            ],
+        )
 
     async def host_usage(self) -> HostUsage:
         """See `Service.host_usage`."""

@@ -47,6 +47,7 @@ from awvault.protocol.account import (
     OpenedAccount,
     VerifiedAccount,
     open_keys,
+    verify_documents,
 )
 from awvault.protocol.edits import (
     ChangePassphrase,
@@ -63,7 +64,7 @@ from awvault.remote import Attempt, Remote, RemoteNotes
 from awvault.strength import require_strong
 from awvault.sync.alarms import Alarms, Name, recovery_key_of
 from awvault.sync.channel import host_origin
-from awvault.sync.transport import HostClient, Prover
+from awvault.sync.transport import HostClient, HostHeads, Prover
 from awvault.vault import Clock, Vault, wall_clock_us
 
 EDIT_TRIES_MAX: Final = 5
@@ -126,6 +127,19 @@ class Arrived:
     passphrase: Passphrase
     """The one that opens the account now."""
     recovery: RecoveryKeyOf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredThere:
+    """What a host gives out of an account. Not believed, but for the documents."""
+
+    documents: list[bytes]
+    """Every version."""
+    keys_blob: bytes
+    heads: HostHeads
+    usage: UsageAnswer
+    sessions: list[SessionInfo]
+    """But for the one that asked."""
 
 
 class Accounts:
@@ -549,6 +563,63 @@ class Accounts:
             ended = False
         await self._notes.forget()
         return ended
+
+    async def delete_account(self, passphrase: Passphrase) -> None:
+        """Have the host delete the account and all it stored; then forget the host.
+
+        The vault stays as it is. Nothing proves that a host did as it says. Raises
+        `WrongPassphraseError` before anything is sent, `HostRefusedError`,
+        `TransportError`, and `NoAnswerError` where nobody can tell what became of it.
+        """
+        async with self._editing:
+            remote = self.required_remote()
+            async with self._session(remote) as host:
+                await self._fetch(host)
+                opened = await self._open(passphrase)
+                nonce = (await host.prelogin(remote.username)).nonce
+                try:
+                    await host.delete_account(
+                        self._prover(remote, opened.account, nonce),
+                        self._vault.keys.account_id,
+                        key=login_key_of(opened),
+                    )
+                except TransportError as error:
+                    if isinstance(error, HostBusyError):
+                        raise
+                    if await self._is_still_there(remote, error):
+                        raise
+            self._step("account-deleted")
+            await self._notes.forget()
+
+    async def _is_still_there(self, remote: Remote, error: TransportError) -> bool:
+        """Ask a host that did not answer a deletion whether it has the account."""
+        try:
+            return await self._is_known_at(remote)
+        except TransportError:
+            raise NoAnswerError(
+                f"{remote.url} did not answer: whether it deleted the account is not"
+                " known yet",
+                hint="run the same again when it can be reached; if it then refuses the"
+                " proof, the account is gone, and `awvault logout` forgets the host",
+            ) from error
+
+    async def stored_there(self) -> StoredThere:
+        """Return what the host gives out of the account, as it is there now.
+
+        The documents are verified, for a host could go on with them for ever; all
+        else is what the host says. Raises as `usage`, and an `IntegrityError`.
+        """
+        account_id = self._vault.keys.account_id
+        async with self._session(self.required_remote()) as host:
+            documents = await host.documents(after=0)
+            first = await asyncio.to_thread(verify_documents, account_id, documents)
+            return StoredThere(
+                documents=documents + await later_documents(host, first),
+                keys_blob=await host.keys_blob(),
+                heads=await host.heads(),
+                usage=await host.usage(),
+                sessions=[one for one in await host.sessions() if not one.current],
+            )
 
     async def sessions(self) -> list[SessionInfo]:
         """Return the account's sessions, but for the one that asks."""

@@ -388,7 +388,8 @@ class HostClientView(Message, frozen=True):
     stored_bytes: int
     head_seq: int
     head_hash: str
-    sizes: list[HostRecordSize]
+    # None: a host that was asked counts no sizes.
+    sizes: list[HostRecordSize] | None
 
 
 class HostClientKey(Message, frozen=True):
@@ -419,10 +420,23 @@ class HostAccountView(Message, frozen=True):
     clients: list[HostClientView]
 
 
+class HostSession(Message, frozen=True):
+    """One session, as a host knows it. Times are of the full hour."""
+
+    id: str
+    client_id: str
+    created: str
+    seen: str
+
+
 class HostView(Message, frozen=True):
-    """Everything that a host of this store would know from its tables."""
+    """Everything that a host knows of its accounts, but for addresses and times."""
 
     accounts: list[HostAccountView]
+    # Where this was fetched from; None: from the tables of this store.
+    host: str | None = None
+    quota_bytes: int | None = None
+    sessions: list[HostSession] = []
 
 
 class Check(Message, frozen=True):
@@ -533,6 +547,13 @@ class LoggedOut(Message, frozen=True):
     url: str
     # False: the host did not answer; the sessions end by themselves.
     sessions_ended: bool
+
+
+class AccountDeleted(Message, frozen=True):
+    """An account that a host says it has deleted."""
+
+    url: str
+    username: str
 
 
 class SessionRow(Message, frozen=True):
@@ -689,6 +710,9 @@ class Service(StoreService, Protocol):
     async def log_out(self) -> LoggedOut:
         """Forget the host, and end this client's sessions there."""
 
+    async def delete_account(self, request: PassphraseRequest) -> AccountDeleted:
+        """Have the host delete the account; then forget the host."""
+
     async def sessions(self) -> list[SessionRow]:
         """List the account's sessions at its host."""
 
@@ -697,6 +721,9 @@ class Service(StoreService, Protocol):
 
     async def clients(self) -> list[ClientRow]:
         """List the account's clients, by number."""
+
+    async def hosted_view(self) -> HostView:
+        """Ask the host what it keeps; without one, as `host_view`."""
 
     async def host_usage(self) -> HostUsage:
         """Ask the host what the account takes there."""

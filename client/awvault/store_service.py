@@ -7,6 +7,7 @@ is what any host of the same records would know.
 import asyncio
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -123,33 +124,13 @@ class DatabaseService:
 
     async def _account(self, account: AccountId) -> HostAccountView:
         usage = await self._store.usage(account)
-        documents = await self._store.documents(account)
-        blob = await self._store.keys_blob(account)
-        newest = decode_document(documents[-1]).document if documents else None
         heads = await self._store.heads(account)
-        return HostAccountView(
-            account_id=account.hex(),
-            username="" if newest is None else newest.username,
+        return account_view(
+            account,
+            documents=await self._store.documents(account),
+            keys_blob=await self._store.keys_blob(account) or b"",
             entries=usage.entries,
             stored_bytes=usage.stored_bytes,
-            document_versions=len(documents),
-            document_bytes=sum(len(document) for document in documents),
-            keys_blob_bytes=0 if blob is None else len(blob),
-            epoch=0 if newest is None else newest.epoch,
-            salt="" if newest is None else newest.salt.hex(),
-            login_public="" if newest is None else newest.login_public.hex(),
-            recovery_login_public=(
-                "" if newest is None else newest.recovery_login_public.hex()
-            ),
-            signing_public="" if newest is None else newest.signing_public.hex(),
-            client_keys=[
-                HostClientKey(
-                    client_id=client.client_id.hex(),
-                    number=client.number,
-                    public_key=client.public.hex(),
-                )
-                for client in (() if newest is None else newest.clients)
-            ],
             clients=[
                 await self._client(account, client, head)
                 for client, head in sorted(heads.items())
@@ -189,3 +170,41 @@ class DatabaseService:
                 [len(row.sealed) for row in tables.journal_rows(tx)],
                 [len(sealed) for sealed in tables.index_rows(tx).values()],
             )
+
+
+def account_view(
+    account_id: AccountId,
+    *,
+    documents: Sequence[bytes],
+    keys_blob: bytes,
+    entries: int,
+    stored_bytes: int,
+    clients: list[HostClientView],
+) -> HostAccountView:
+    """Return an account as a host knows it; `documents` are all of its versions."""
+    newest = decode_document(documents[-1]).document if documents else None
+    return HostAccountView(
+        account_id=account_id.hex(),
+        username="" if newest is None else newest.username,
+        entries=entries,
+        stored_bytes=stored_bytes,
+        document_versions=len(documents),
+        document_bytes=sum(len(document) for document in documents),
+        keys_blob_bytes=len(keys_blob),
+        epoch=0 if newest is None else newest.epoch,
+        salt="" if newest is None else newest.salt.hex(),
+        login_public="" if newest is None else newest.login_public.hex(),
+        recovery_login_public=(
+            "" if newest is None else newest.recovery_login_public.hex()
+        ),
+        signing_public="" if newest is None else newest.signing_public.hex(),
+        client_keys=[
+            HostClientKey(
+                client_id=client.client_id.hex(),
+                number=client.number,
+                public_key=client.public.hex(),
+            )
+            for client in (() if newest is None else newest.clients)
+        ],
+        clients=clients,
+    )

@@ -219,7 +219,8 @@ def test_the_control_file_and_host_view_show_no_more(tmp_path: Path) -> None:
         done = where.run("host-view", "--json")
         assert done.status == 0
         view = json.loads(done.stdout)
-        assert set(view) == {"accounts"}
+        assert set(view) == {"accounts", "host", "quota_bytes", "sessions"}
+        assert (view["host"], view["quota_bytes"], view["sessions"]) == (None, None, [])
         (account,) = view["accounts"]
         assert set(account) == HOST_VIEW_FIELDS["accounts"]
         assert account["client_keys"]

@@ -11,6 +11,7 @@ from awvault.cli.secrets import (
     NewSecret,
     account_passphrase,
     choose_passphrase,
+    confirm_deletion,
     is_in_generated_file,
     keep_recovery_words,
     known_passphrase,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from awvault.cli.moving import LoginDone
     from awvault.crypto.keys import Passphrase
     from awvault.passphrases import FoundPassphrase
-    from awvault.service import Registered, RegisterRequest, Service
+    from awvault.service import AccountDeleted, Registered, RegisterRequest, Service
 
 insecure_option = click.option(
     "--insecure",
@@ -281,16 +282,30 @@ def _tell_logged_in(done: "LoginDone", *, as_json: bool) -> None:
 
 @click.command("logout", epilog="Example: awvault logout")
 @options.vault_options
+@click.option(
+    "--delete-account",
+    is_flag=True,
+    help="Have the host delete the account and all it stored, for good.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before the account is deleted.")
 @options.json_option
 @click.pass_context
-def logout_command(ctx: click.Context, as_json: bool) -> None:
+def logout_command(
+    ctx: click.Context, *, delete_account: bool, yes: bool, as_json: bool
+) -> None:
     """Forget the host, and end this client's sessions there.
 
     The vault stays, and can be used without a host. What the host keeps stays there
-    too. `awvault login` goes back to it.
+    too, unless --delete-account has it deleted: that takes the passphrase, and asks.
+    `awvault login` goes back to a host that still has the account.
     """
     from awvault.cli.output import note, print_json
 
+    if delete_account:
+        _delete_account(ctx, yes=yes, as_json=as_json)
+        return
+    if yes:
+        raise click.UsageError("--yes goes with --delete-account", ctx)
     out = run_with_vault(ctx, lambda service: service.log_out())
     if as_json:
         print_json(out)
@@ -298,6 +313,32 @@ def logout_command(ctx: click.Context, as_json: bool) -> None:
         print(f"Nothing more goes to {out.url}.")
     if not out.sessions_ended:
         note("it did not answer: this client's session there ends after 30 idle days")
+
+
+def _delete_account(ctx: click.Context, *, yes: bool, as_json: bool) -> None:
+    from awvault.cli.output import note, print_json
+    from awvault.passphrases import text_of
+    from awvault.service import PassphraseRequest
+
+    found = known_passphrase(ctx)
+
+    async def work(service: "Service") -> "AccountDeleted":
+        if not yes:
+            confirm_deletion(await service.host_usage(), await service.remote())
+        return await service.delete_account(
+            PassphraseRequest(passphrase=text_of(found.passphrase))
+        )
+
+    done = run_with_vault(ctx, work, found=found)
+    if as_json:
+        print_json(done)
+    else:
+        print(f"{done.url} has deleted the account of {done.username}, it says.")
+    note(
+        "the vault stays here as it is, without a host; so do those of your other"
+        " machines: run `awvault logout` there too, for `awvault repair` would put the"
+        " account back"
+    )
 
 
 @click.command("remote", epilog="Example: awvault remote")

@@ -87,18 +87,26 @@ async def _verify(service: "Service", request: "VerifyRequest") -> "VerifyResult
 
 
 @click.command("host-view", epilog="Example: awvault host-view --json")
+@click.option("--local", is_flag=True, help="Show this store, and ask no host.")
 @options.vault_options
 @options.json_option
 @click.pass_context
-def host_view_command(ctx: click.Context, as_json: bool) -> None:
-    """Show what a host of this store would know, from its tables alone.
+def host_view_command(ctx: click.Context, local: bool, as_json: bool) -> None:
+    """Show what the host keeps of the account, fetched from there now.
 
-    Needs no passphrase. Who has a copy of the data directory sees more than a
-    host: the journal and the index, which `awvault usage` counts.
+    Without a host, or with --local: what a host of this store would know, from its
+    tables alone; that needs no passphrase. Who has a copy of the data directory sees
+    more than a host: the journal and the index, which `awvault usage` counts. Exit
+    status 3: the host does not answer.
     """
+    from awserver.documents import LOCAL_USERNAME
     from awvault.cli.output import print_json
 
     view = run_with_store(ctx, lambda service: service.host_view())
+    # An account of this machine alone has no host, whatever the passphrase opens.
+    is_known = any(account.username != LOCAL_USERNAME for account in view.accounts)
+    if is_known and not local:
+        view = run_with_vault(ctx, lambda service: service.hosted_view())
     if as_json:
         print_json(view)
         return
@@ -106,10 +114,13 @@ def host_view_command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _print_host_view(view: "HostView") -> None:
-    from awvault.cli.output import print_fields, print_table
+    from awvault.cli.output import print_fields, print_table, printable
     from awvault.service import bytes_text, counted
 
-    print("A host of this store knows, for each account:\n")
+    if view.host is None:
+        print("A host of this store knows, for each account:\n")
+    else:
+        print(f"{printable(view.host)} keeps:\n")
     for account in view.accounts:
         print_fields(
             [
@@ -144,10 +155,24 @@ def _print_host_view(view: "HostView") -> None:
             ],
         )
         for client in account.clients:
+            if client.sizes is None:
+                continue
             print(f"\nrecords of {client.client_id} by size (padded):")
             print_table(
                 ("bytes", "records"),
                 [(size.stored_bytes, size.records) for size in client.sizes],
+            )
+    if view.host is not None:
+        quota = view.quota_bytes
+        print(f"\nquota: {'none' if quota is None else bytes_text(quota)}")
+        print(f"{counted(len(view.sessions), 'session')} but for the one that asked")
+        if view.sessions:
+            print_table(
+                ("session", "client", "created", "seen"),
+                [
+                    (one.id, one.client_id, one.created, one.seen)
+                    for one in view.sessions
+                ],
             )
     print(
         "\nA host that is reached over a network also knows the network addresses"

@@ -13,6 +13,7 @@ from awvault.cli.context import settings_of
 if TYPE_CHECKING:
     from awvault.crypto.keys import Passphrase, RecoveryKey
     from awvault.passphrases import FoundPassphrase, Terminal
+    from awvault.service import HostUsage, RemoteInfo
 
 CONFIRMED_WORDS: Final = 3
 """How many of the recovery words a person is asked for again."""
@@ -22,6 +23,12 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 class NobodyToAskError(click.ClickException):
     """A command needs an answer, and nobody can give one."""
+
+    exit_code = 1
+
+
+class NotConfirmedError(click.ClickException):
+    """A person was asked, and did not say yes."""
 
     exit_code = 1
 
@@ -160,6 +167,31 @@ def _ask_new(
 def _show_passphrase(terminal: "Terminal", words: str) -> None:
     terminal.tell("The new passphrase. Write it down; nobody can reset it:")
     terminal.tell(f"\n    {words}\n")
+
+
+def confirm_deletion(usage: "HostUsage", remote: "RemoteInfo") -> None:
+    """Have a person type the username of the account that a host is to delete.
+
+    Raises `NobodyToAskError` where nobody is there, and `NotConfirmedError`.
+    """
+    from awvault.service import bytes_text, counted
+    from awvault.terminals import find_terminal
+
+    terminal = find_terminal()
+    if terminal is None:
+        raise NobodyToAskError(
+            "nobody can be asked here whether to delete the account: --yes does it"
+            " without asking"
+        )
+    terminal.tell(
+        f"{remote.url} keeps {counted(usage.entries, 'record')}"
+        f" ({bytes_text(usage.stored_bytes)}) of {remote.username}, and will have none"
+        " of them. What is on this machine stays."
+    )
+    if _answer(terminal, "Type the username to delete the account there: ") != (
+        remote.username
+    ):
+        raise NotConfirmedError("that is another name: nothing was deleted")
 
 
 def read_words(file: Path | None) -> "RecoveryKey":

@@ -15,6 +15,7 @@ from awvault.control import wire
 from awvault.errors import Error
 from awvault.processes import ControlToken
 from awvault.service import (
+    AccountDeleted,
     AddRequest,
     AddResult,
     BucketInfo,
@@ -184,6 +185,15 @@ class ControlClient:
     async def log_out(self) -> LoggedOut:
         """See `Service.log_out`."""
         return await self._result("log-out", LoggedOut)
+
+    async def delete_account(self, request: PassphraseRequest) -> AccountDeleted:
+        """See `Service.delete_account`."""
+        body = msgspec.json.encode(request)
+        return await self._result("delete-account", AccountDeleted, body)
+
+    async def hosted_view(self) -> HostView:
+        """See `Service.hosted_view`."""
+        return await self._result("hosted-view", HostView)
 
     async def sessions(self) -> list[SessionRow]:
         """See `Service.sessions`."""

@@ -249,6 +249,10 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     ),
     "remote": lambda service, _: _Call(lambda _: service.remote()),
     "log-out": lambda service, _: _Call(lambda _: service.log_out()),
+    "delete-account": lambda service, body: _with_request(
+        service.delete_account, PassphraseRequest, body
+    ),
+    "hosted-view": lambda service, _: _Call(lambda _: service.hosted_view()),
     "sessions": lambda service, _: _Call(lambda _: service.sessions()),
     "end-session": lambda service, body: _with_request(
         service.end_session, SessionRequest, body

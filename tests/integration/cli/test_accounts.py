@@ -361,6 +361,99 @@ def test_leaving_works_while_the_host_is_away(
     assert "30 idle days" in done.err
 
 
+def test_an_account_is_deleted_wholly_at_its_host(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """Asked for, with the passphrase; the vault stays, and can go to a host again."""
+    register(laptop, host)
+    add(laptop, "kept")
+    wrong = secret(laptop, "wrong", STRONG)
+    delete = ("logout", "--delete-account")
+
+    asked = laptop.awvault(*delete)
+    assert (asked.status, "--yes" in asked.err) == (1, True)
+    assert laptop.awvault("logout", "--yes").status == 2
+    refused = laptop.awvault(*delete, "--yes", "--passphrase-file", wrong)
+    assert refused.status == 1
+    assert len(host.json("admin", "accounts", "list")["accounts"]) == 1
+
+    done = laptop.ok(*delete, "--yes", "--json")
+
+    assert done.json() == {"url": host.url, "username": "alice"}
+    assert "the vault stays here" in done.err
+    assert host.json("admin", "accounts", "list")["accounts"] == []
+    assert laptop.awvault("remote").status == 1
+    assert texts(laptop) == {"kept"}
+    laptop.ok("register", host.url, "--username", "alice")
+    laptop.ok("sync")
+    assert laptop.ok("usage", "--host", "--json").json()["entries"] > 0
+
+
+def test_a_person_types_the_name_of_the_account_to_delete(
+    laptop: Machine, host: HostProcess
+) -> None:
+    """Through the running server too, where a wrong passphrase deletes nothing."""
+    register(laptop, host)
+    with dialog(laptop, "logout", "--delete-account") as person:
+        person.expect("Type the username to delete the account there: ")
+        person.type("bob")
+        person.expect("nothing was deleted")
+        assert person.end() == 1
+    wrong = secret(laptop, "wrong", STRONG)
+    with laptop.server():
+        refused = laptop.awvault(
+            "logout", "--delete-account", "--yes", "--passphrase-file", wrong
+        )
+        assert "does not open the vault" in refused.err
+        assert len(host.json("admin", "accounts", "list")["accounts"]) == 1
+        with dialog(laptop, "logout", "--delete-account") as person:
+            person.expect("Type the username to delete the account there: ")
+            person.type("alice")
+            person.expect("has deleted the account of alice, it says.")
+            assert person.end() == 0
+    assert host.json("admin", "accounts", "list")["accounts"] == []
+
+
+def test_host_view_is_fetched_from_the_host(laptop: Machine, host: HostProcess) -> None:
+    """What the host has, whatever is here; --local needs neither host nor passphrase.
+
+    A vault that has left its host shows its own store.
+    """
+    register(laptop, host)
+    add(laptop, "not sent yet")
+    usage = laptop.ok("usage", "--host", "--json").json()
+
+    with laptop.server():
+        view = laptop.ok("host-view", "--json").json()
+    text = laptop.ok("host-view").out
+    missing = laptop.home / "missing"
+    local = laptop.ok(
+        "host-view", "--local", "--json", "--passphrase-file", missing
+    ).json()
+
+    (account,) = view["accounts"]
+    assert view["host"] == host.url
+    assert account["username"] == "alice"
+    assert (account["entries"], account["stored_bytes"]) == (
+        usage["entries"],
+        usage["stored_bytes"],
+    )
+    (client,) = account["clients"]
+    assert (client["records"], client["head_seq"], client["sizes"]) == (2, 1, None)
+    assert account["document_versions"] == 2
+    assert account["salt"] in text
+    assert "quota: none" in text
+    assert f"{host.url} keeps:" in text
+    assert local["host"] is None
+    assert local["accounts"][0]["salt"] == account["salt"]
+    assert local["accounts"][0]["clients"][0]["sizes"]
+    host.kill()
+    assert laptop.awvault("host-view").status == 3
+    laptop.ok("host-view", "--local")
+    laptop.ok("logout")
+    assert laptop.ok("host-view", "--json").json()["host"] is None
+
+
 # -- while aw-server runs ------------------------------------------------------
 
 
