@@ -24,6 +24,7 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 PEER_VENV := .venv-activitywatch
+NODE_CLIENTS := .node-clients
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 LOCKED := install $(PIP_FLAGS) --require-hashes
@@ -33,6 +34,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
 
 # The Python in which ActivityWatch's own server and client are installed.
 export ACTIVITYWATCH_PYTHON ?= $(CURDIR)/$(PEER_VENV)/bin/python
+# The folder in which ActivityWatch's client for JavaScript is installed.
+export ACTIVITYWATCH_NODE ?= $(CURDIR)/$(NODE_CLIENTS)
 
 ##@ Use
 
@@ -56,6 +59,9 @@ env: $(VENV)/.test ## Make .venv with everything for development.
 .PHONY: env-activitywatch
 env-activitywatch: $(PEER_VENV)/.done ## Make .venv-activitywatch with ActivityWatch's own server and client.
 
+.PHONY: env-node
+env-node: $(NODE_CLIENTS)/.done ## Make .node-clients with ActivityWatch's client for JavaScript, if there is npm.
+
 .PHONY: test
 test: lint pytest ## Check form, types, import rules and behaviour.
 
@@ -67,11 +73,11 @@ lint: $(VENV)/.test ## Check form, types and import rules.
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: pytest
-pytest: $(VENV)/.test $(PEER_VENV)/.done ## Run the tests; PYTEST_ARGS="..." are pytest's arguments.
+pytest: $(VENV)/.test $(PEER_VENV)/.done $(NODE_CLIENTS)/.done ## Run the tests; PYTEST_ARGS="..." are pytest's arguments.
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .PHONY: coverage
-coverage: $(VENV)/.test $(PEER_VENV)/.done ## Run the tests and report the lines and branches no test reached.
+coverage: $(VENV)/.test $(PEER_VENV)/.done $(NODE_CLIENTS)/.done ## Run the tests and report the lines and branches no test reached.
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 .PHONY: format
@@ -92,7 +98,7 @@ vectors: $(VENV)/.test ## Regenerate the test vectors; fails if that changes a f
 # The suite against the wheel: the sources are taken away, so that what is
 # tested is what is installed. The source archive supplies the tests.
 .PHONY: wheel-test
-wheel-test: $(VENV)/.test $(PEER_VENV)/.done ## Build the wheel and run the tests against it.
+wheel-test: $(VENV)/.test $(PEER_VENV)/.done $(NODE_CLIENTS)/.done ## Build the wheel and run the tests against it.
 	@set -eu; \
 	tmp=$$(mktemp -d); \
 	trap 'rm -rf "$$tmp"' EXIT; \
@@ -130,6 +136,12 @@ walks: $(VENV)/.test ## Walk clients and a lying host at random, often; WALKS=..
 	SCENARIO_WALKS=$(or $(WALKS),1000) SCENARIO_SHRINK=1 \
 		$(BIN)/python -m pytest -n 0 tests/scenarios/test_state_machine.py
 
+# `make test` watches for a few seconds.
+.PHONY: watch
+watch: $(VENV)/.test $(PEER_VENV)/.done ## Watch a real window for a minute, as ActivityWatch's watchers do; WATCH=... says how many seconds.
+	WATCH_SECONDS=$(or $(WATCH),60) $(BIN)/python -m pytest -n 0 --timeout=0 \
+		tests/integration/clients/test_watching.py
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -145,7 +157,7 @@ requirements: ## Pin the versions again, with hashes; UPGRADE=1 takes the newest
 
 .PHONY: clean
 clean: ## Remove everything that make and the tools wrote.
-	rm -rf $(VENV) $(PEER_VENV) build dist .coverage .coverage.* htmlcov \
+	rm -rf $(VENV) $(PEER_VENV) $(NODE_CLIENTS) build dist .coverage .coverage.* htmlcov \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -188,3 +200,13 @@ $(PEER_VENV)/.done: requirements/build.txt requirements/activitywatch.txt | pyth
 	$(PEER_VENV)/bin/python -m pip $(LOCKED) --no-build-isolation --use-pep517 \
 		-r requirements/activitywatch.txt
 	@touch $@
+
+# Nothing that comes along is run at the installation, and each package matches its
+# hash. Without npm there is no stamp, so that it is tried again.
+$(NODE_CLIENTS)/.done: tests/integration/clients/node/package-lock.json
+	@rm -rf $(NODE_CLIENTS) && mkdir $(NODE_CLIENTS)
+	@if command -v npm >/dev/null; then \
+		cp tests/integration/clients/node/package*.json $(NODE_CLIENTS)/ && \
+		cd $(NODE_CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --silent && \
+		touch .done; \
+	else echo "make: there is no npm: the tests with ActivityWatch's JavaScript client are skipped"; fi

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from awvault.gateway import GatewaySettings
+from tests.integration.clients.peers import peer_environment, peer_python
 from tests.integration.gateway.running import running
-
-ENVIRONMENT = Path(__file__).parents[2] / ".venv-activitywatch/bin/python"
 
 # Runs under another Python, with the client alone. It prints what it saw.
 SCRIPT = """
@@ -89,18 +87,10 @@ print(json.dumps(seen, default=str))
 """
 
 
-def peer_python() -> Path:
-    python = Path(os.environ.get("ACTIVITYWATCH_PYTHON", ENVIRONMENT))
-    assert python.exists(), "make env-activitywatch makes this environment"
-    return python
-
-
 @pytest.mark.activitywatch
 async def test_the_real_client_works(tmp_path: Path) -> None:
     """The client creates, sends queued heartbeats, inserts, reads, counts, deletes."""
     python = peer_python()
-    home = tmp_path / "home"
-    home.mkdir()
     async with running(tmp_path / "vault", GatewaySettings(testing=True)) as api:
         process = await asyncio.create_subprocess_exec(
             python,
@@ -110,13 +100,7 @@ async def test_the_real_client_works(tmp_path: Path) -> None:
             str(api.port),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={
-                "HOME": str(home),
-                "XDG_CONFIG_HOME": str(home / "config"),
-                "XDG_DATA_HOME": str(home / "data"),
-                "XDG_CACHE_HOME": str(home / "cache"),
-                "PATH": os.environ["PATH"],
-            },
+            env=peer_environment(tmp_path / "home"),
         )
         async with asyncio.timeout(90):
             out, err = await process.communicate()
