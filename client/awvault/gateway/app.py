@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from awserver.errors import OriginRefusedError
-from awvault.gateway import activity, buckets, events, info, webui
+from awvault.gateway import activity, buckets, events, info, query, webui
 from awvault.gateway.answers import text_answer
 from awvault.gateway.guards import Guards
 from awvault.gateway.holder import VaultHolder
@@ -15,7 +15,6 @@ from awvault.gateway.routes import Answer, Gateway, add_routes, guarded
 from awvault.gateway.settings import GatewaySettings
 
 NOT_YET: Final = (
-    "/api/0/query",
     "/api/0/export",
     "/api/0/import",
     "/api/0/settings",
@@ -74,6 +73,7 @@ def create_gateway(
     add_routes(
         app, gateway, "/api/0/buckets", {"GET": buckets.list_buckets}, or_slash=True
     )
+    add_routes(app, gateway, "/api/0/query", {"POST": query.query}, or_slash=True)
     add_routes(app, gateway, "/api/0/log", {"GET": info.get_log})
     add_routes(app, gateway, "/api/0/info", {"GET": info.get_info}, is_open=True)
     add_routes(

@@ -1,0 +1,106 @@
+"""Users' regular expressions: what matches, and never for longer than allowed.
+
+A pattern of plain words, as most categories are, is looked for without a regex
+engine. Any other runs in `regex`, which can be stopped, and lets other threads run.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import regex
+
+from awvault.query.budget import Budget
+from awvault.query.errors import QueryFunctionError, shown
+
+PATTERN_CHARS_MAX: Final = 10_000
+"""Characters of one pattern."""
+
+REPEATS_MAX: Final = 100_000
+"""The product of all numbers in `{...}`: nested repeats take memory to compile."""
+
+MATCH_SECONDS_MAX: Final = 1.0
+"""Seconds for one pattern and one text. Ordinary ones take microseconds."""
+
+Matcher = Callable[[str], bool]
+
+# What stands for itself, and "|" between such words.
+_WORDS: Final = re.compile(r"(?:[^\\.^$*+?{}\[\]()|]|\\[^\w\s]|\|)*")
+_PIECE: Final = re.compile(r"\\.|[^\\]", re.DOTALL)
+_REPEAT: Final = re.compile(r"\{([0-9]{0,18})(?:,([0-9]{0,18}))?\}")
+# Letters beyond ASCII that are ASCII letters in another case.
+_ODD_CASES: Final = frozenset("\u0130\u0131\u017f\u212a")
+
+
+def matcher(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Matcher:
+    """Return what says whether a pattern is found in a text.
+
+    Raises `QueryFunctionError` for what is no pattern, or too large a one; what it
+    returns raises it where a text takes too long.
+    """
+    if len(pattern) > PATTERN_CHARS_MAX:
+        raise QueryFunctionError(
+            f"a regex has {len(pattern)} characters, at most {PATTERN_CHARS_MAX} are"
+            " compiled"
+        )
+    if _WORDS.fullmatch(pattern) and (not ignore_case or pattern.isascii()):
+        return _words(pattern, budget, ignore_case=ignore_case)
+    return _expression(pattern, budget, ignore_case=ignore_case)
+
+
+def _words(pattern: str, budget: Budget, *, ignore_case: bool) -> Matcher:
+    words = [""]
+    for piece in _PIECE.findall(pattern):
+        if piece == "|":
+            words.append("")
+        else:
+            words[-1] += piece[-1]
+    if not ignore_case:
+        if len(words) == 1:
+            (word,) = words
+            return lambda text: word in text
+        return lambda text: any([word in text for word in words])  # noqa: C419 - faster
+    words = [word.lower() for word in words]
+    slow: list[Matcher] = []
+
+    def found(text: str) -> bool:
+        if not text.isascii() and not _ODD_CASES.isdisjoint(text):
+            if not slow:
+                slow.append(_expression(pattern, budget, ignore_case=True))
+            return slow[0](text)
+        text = text.lower()
+        return any([word in text for word in words])  # noqa: C419 - faster
+
+    return found
+
+
+def _expression(pattern: str, budget: Budget, *, ignore_case: bool) -> Matcher:
+    repeats = 1
+    for fewest, most in _REPEAT.findall(pattern):
+        repeats *= max(int(fewest or 1), int(most or 1), 1)
+    if repeats > REPEATS_MAX:
+        raise QueryFunctionError(
+            f"the regex '{shown(pattern)}' repeats too much: the numbers in its braces"
+            f" may multiply to {REPEATS_MAX}"
+        )
+    flags = regex.VERSION0 | (regex.IGNORECASE if ignore_case else 0)
+    try:
+        search = regex.compile(pattern, flags).search
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        raise QueryFunctionError(
+            f"the regex '{shown(pattern)}' is not valid: {shown(str(error))}"
+        ) from None
+
+    def found(text: str) -> bool:
+        seconds = min(MATCH_SECONDS_MAX, budget.seconds_left())
+        try:
+            return search(text, timeout=seconds) is not None
+        except TimeoutError:
+            budget.check()
+            raise QueryFunctionError(
+                f"the regex '{shown(pattern)}' takes longer than"
+                f" {MATCH_SECONDS_MAX:g} seconds for one text: it tries too many ways"
+                " to match, as nested repeats such as (a+)+ do"
+            ) from None
+
+    return found

@@ -1,0 +1,146 @@
+"""Queries run one after the other in one thread, beside everything else.
+
+What they do in Python and NumPy holds the interpreter for moments only: it is made
+to change between threads more often than usual, so that a heartbeat that comes
+meanwhile is answered at once.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from awvault.errors import LimitError
+from awvault.query.asking import Period
+from awvault.query.budget import Budget
+from awvault.query.errors import QueryInterpretError
+from awvault.query.interpreting import interpret
+from awvault.query.parsing import Program, parse_program
+from awvault.query.snapshot import Snapshot
+from awvault.query.values import Pool
+from awvault.query.writing import write_value
+from awvault.vault import Vault
+
+PERIODS_MAX: Final = 1_000
+"""Periods of one query: days of three years, hours of a month."""
+
+PERIODS_FIELD: Final = "timeperiods"
+
+PARSED_AT_ONCE_CHARS_MAX: Final = 16_384
+"""Up to here a query is parsed on the event loop: a millisecond or two."""
+
+WAITING_MAX: Final = 64
+"""Queries that may wait for the one that runs."""
+
+AT_ONCE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Up to here the answer is written in the thread; what is beyond, as it is sent."""
+
+SWITCH_SECONDS: Final = 0.000_5
+"""How long one thread may hold the interpreter while another wants it."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The results of a query, one for each period, as the text of a JSON array."""
+
+    text: bytes
+    """The whole text, or its beginning."""
+    rest: Iterator[bytes] | None
+    """What follows, in pieces; None: nothing."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces of the text."""
+        yield self.text
+        if self.rest is not None:
+            yield from self.rest
+
+
+class _Thread:
+    """The thread, made when the first query comes."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self.waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(
+                1,
+                thread_name_prefix="awvault-query",
+                initializer=sys.setswitchinterval,
+                initargs=(SWITCH_SECONDS,),
+            )
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+_THREAD: Final = _Thread()
+
+
+async def run_query(
+    vault: Vault,
+    text: str,
+    periods: Sequence[Period],
+    *,
+    name: str = "",
+    budget: Budget | None = None,
+) -> Answer:
+    """Return the results of a query for each period; raises `QueryError`.
+
+    It sees the vault as it is when it is asked. Where whoever asked is gone, cancel
+    it: it then ends soon.
+    """
+    if _THREAD.waiting >= WAITING_MAX:
+        raise QueryInterpretError(
+            f"{WAITING_MAX} queries are waiting already: try again later"
+        )
+    if len(periods) > PERIODS_MAX:
+        raise LimitError(
+            PERIODS_FIELD, f"has {len(periods)} periods, at most {PERIODS_MAX} are read"
+        )
+    budget = budget or Budget()
+    _THREAD.waiting += 1
+    try:
+        if len(text) <= PARSED_AT_ONCE_CHARS_MAX:
+            program = parse_program(text)
+        else:
+            program = await _THREAD.run(partial(parse_program, text))
+        await vault.settle()
+        period_texts = {t for p in periods for t in (p.start_text, p.end_text)}
+        snapshot = Snapshot.of(vault, program.texts | period_texts | {name})
+        return await _THREAD.run(
+            partial(_run, program, periods, name, snapshot, budget)
+        )
+    finally:
+        _THREAD.waiting -= 1
+        budget.cancel()
+
+
+def _run(
+    program: Program,
+    periods: Sequence[Period],
+    name: str,
+    snapshot: Snapshot,
+    budget: Budget,
+) -> Answer:
+    budget.begin()
+    pool = Pool(budget)
+    results = [
+        interpret(program, period, name=name, snapshot=snapshot, pool=pool)
+        for period in periods
+    ]
+    pieces = write_value(results)
+    begun = []
+    size = 0
+    for piece in pieces:
+        begun.append(piece)
+        size += len(piece)
+        if size > AT_ONCE_BYTES_MAX:
+            return Answer(b"".join(begun), pieces)
+        budget.check()
+    return Answer(b"".join(begun), None)
