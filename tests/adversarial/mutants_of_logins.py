@@ -62,6 +62,16 @@ LOGIN_MUTANTS: Final = (
         ),
     ),
     mutant(
+        "T08",
+        "one line of a table serves every name",
+        "test_t08_one_salt.py::one_name",
+        (
+            "awvault.crypto.passphrase",
+            "data = lp(username.encode()) + salt",
+            "data = salt",
+        ),
+    ),
+    mutant(
         "T11",
         "a nonce of any length",
         "test_t11_nonces.py::thirty_two and 33",
