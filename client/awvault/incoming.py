@@ -23,6 +23,9 @@ BUCKET_DATA_BYTES_MAX: Final = 64 * 1024
 RESTORED: Final = "-restored"
 """Behind the name of a bucket that comes back where its name was used again."""
 
+PREFERENCES: Final = "awvault.preferences"
+"""Name and type of each client's bucket of preferences, which no list shows."""
+
 PULSETIME_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
 
 TEXT_CACHE_ENTRIES_MAX: Final = 8_192
@@ -93,6 +96,8 @@ def check_bucket_texts(bucket_id: str, *texts: str) -> None:
     """Refuse an id, and a type, client and hostname, that cannot be kept."""
     if not bucket_id:
         raise InvalidInputError("id", "a bucket needs an id of at least one character")
+    if bucket_id == PREFERENCES:
+        raise InvalidInputError("id", f'"{PREFERENCES}" is kept for preferences')
     names = ("id", "type", "client", "hostname")
     for name, text in zip(names, (bucket_id, *texts), strict=False):
         if len(text) > BUCKET_TEXT_CHARS_MAX:

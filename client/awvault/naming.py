@@ -11,11 +11,11 @@ from typing import Final
 from awvault.columns.payload import COUNTER_BITS, BucketVersion
 from awvault.crypto.slots import open_client_label
 from awvault.errors import IntegrityError
+from awvault.incoming import PREFERENCES
 from awvault.unlocked import Standing
 
 SYNCED_FROM: Final = "-synced-from-"
 """Between the name of another client's bucket and that client's label."""
-
 _PLAIN: Final = frozenset("._-")
 
 
@@ -48,12 +48,12 @@ def shown_names(
 
     A client's newest bucket of a name is shown, unless it is hidden. It has its
     plain name if it is of client number `mine`, or if no other client has one of
-    that name; else its client's label is added.
+    that name; else its client's label is added. Preferences are not shown.
     """
     newest: dict[tuple[str, int], int] = {}
     for bucket_id in sorted(versions):
         version = versions[bucket_id]
-        if not version.hidden:
+        if not version.hidden and version.name != PREFERENCES:
             newest[version.name, bucket_id >> COUNTER_BITS] = bucket_id
     holders: dict[str, int] = {}
     for name, _ in newest:

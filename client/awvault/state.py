@@ -43,6 +43,7 @@ from awvault.errors import (
     VaultDamagedError,
     WrongPlaceError,
 )
+from awvault.incoming import PREFERENCES
 from awvault.index import Overlay, ZoneCache, ZoneIndex, Zones
 from awvault.journal import EventRow, Journal, table_of
 from awvault.naming import client_labels, shown_names
@@ -115,7 +116,7 @@ class LogState:
         return self.heads[seq].hash if 0 <= seq < len(self.heads) else None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class State:
     """All that is loaded from disk, and replaced as one."""
 
@@ -130,10 +131,14 @@ class State:
     """The number of the client that wrote each of `versions`."""
     buckets: dict[str, BucketState] = field(default_factory=dict)
     """The visible buckets by the name that each is shown under."""
+    preferences: list[BucketState] = field(default_factory=list)
+    """Every client's buckets of preferences, by number."""
     labels: Mapping[int, str] = field(default_factory=dict)
     """What each client is called, by its number."""
     logs: dict[ClientId, LogState] = field(default_factory=dict)
     """Every client's log, this one's included."""
+    preferences_written: int = 0
+    """How often this client has changed a preference since the state was loaded."""
     next_event: int = 1
     next_bucket: int = 1
     damaged_rows: list[int] = field(default_factory=list)
@@ -269,6 +274,11 @@ class State:
             bucket.version = version
             buckets[name] = bucket
         self.buckets = buckets
+        self.preferences = [
+            BucketState(version)
+            for _, version in sorted(self.versions.items())
+            if version.name == PREFERENCES
+        ]
 
     def numbered(self, number: int) -> BucketState | None:
         """Return the visible bucket of a number; None: there is none."""
@@ -276,6 +286,11 @@ class State:
             if bucket.number == number:
                 return bucket
         return None
+
+    def own_preferences(self) -> BucketState | None:
+        """Return this client's bucket of preferences; None: it has none yet."""
+        own = [b for b in self.preferences if b.owner == self.client_number]
+        return own[-1] if own else None
 
     def own_bucket(self, name: str) -> BucketState | None:
         """Return this client's visible bucket of a name; None: it has none."""

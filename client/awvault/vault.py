@@ -23,10 +23,10 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from uuid import UUID
 
 import msgspec
@@ -59,6 +59,7 @@ from awvault.errors import (
 from awvault.events import Bucket, Event, event_from_row
 from awvault.following import Mark, News
 from awvault.incoming import (
+    PREFERENCES,
     CompactTexts,
     NewRows,
     check_bucket_texts,
@@ -75,6 +76,9 @@ from awvault.sealing import Random, SealPlan, Step, split
 from awvault.state import BucketState, Loader, RecordReader, State
 from awvault.unlocked import Unlocked
 from awvault.view import BucketView, Order, event_row, read_view, row_at
+
+if TYPE_CHECKING:
+    from awvault.preferences import Preferences
 
 log = logging.getLogger(__name__)
 
@@ -282,6 +286,10 @@ class Vault:
     async def settle(self) -> None:
         """Return once memory agrees with the disk: at once, but after a failure."""
         await self._durable.settle()
+
+    async def flush(self) -> None:
+        """Return once all that the vault shows now is on disk."""
+        await self._durable.barrier()
 
     @property
     def keys(self) -> Unlocked:
@@ -689,6 +697,57 @@ class Vault:
             data=np.array(data, dtype=np.uint32),
             texts=list(numbers),
         )
+
+    # -- preferences ---------------------------------------------------------
+
+    @cached_property
+    def preferences(self) -> "Preferences":
+        """What an owner prefers, for all clients of the account."""
+        from awvault.preferences import Preferences
+
+        return Preferences(self)
+
+    def preferences_mark(self) -> tuple[State, int, int]:
+        """Return what compares equal as long as no preference has changed."""
+        state = self._durable.current
+        return state, state.preferences_written, len(state.index.records)
+
+    def preferences_views(self) -> list[BucketView]:
+        """Return the buckets of preferences of all clients, as they are now."""
+        return [self._view(bucket) for bucket in self._durable.current.preferences]
+
+    async def note_preference(
+        self, text: bytes, *, after_us: int, event_id: int | None
+    ) -> None:
+        """Store a change of a preference, or correct this client's event of it.
+
+        It happens now, but later than `after_us`, whatever the clock says.
+        """
+        await self.settle()
+        while (bucket := self._durable.current.own_preferences()) is None:
+            state = self._durable.current
+            version = BucketVersion(
+                bucket_id=state.take_bucket_id(),
+                revision=0,
+                name=PREFERENCES,
+                type=PREFERENCES,
+                client="awvault",
+                hostname="",
+                created_us=self._clock(),
+                data=b"{}",
+                hidden=False,
+            )
+            await self._write_bucket(state, version)
+            await self.settle()
+        start = min(max(self._clock(), after_us + 1), TIME_US_MAX)
+        before = None if event_id is None else event_row(self._view(bucket), event_id)
+        self._durable.current.preferences_written += 1
+        if before is None:
+            _, sealed = self._journal_event(self._new_row(bucket, start, -1, text))
+            await self._write([sealed])
+            await self._sealer.after_write()
+        else:
+            await self._revise(bucket, before._replace(start=start, text=text))
 
     # -- the journal ---------------------------------------------------------
 

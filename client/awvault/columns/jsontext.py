@@ -76,6 +76,21 @@ def compact(raw: bytes) -> bytes:
     return text
 
 
+def compact_value(raw: bytes) -> bytes:
+    """Return the compact text of any JSON value, as `compact` does of an object."""
+    if len(raw) > RAW_BYTES_MAX:
+        raise _too_long(len(raw), RAW_BYTES_MAX)
+    try:
+        value = _decode(raw)
+        _check(value)
+        text = _encode(value)
+    except _UNREADABLE:
+        text = _compact_any_slowly(_load(raw))
+    if len(text) > EVENT_DATA_BYTES_MAX:
+        raise _too_long(len(text), EVENT_DATA_BYTES_MAX)
+    return text
+
+
 def decode(text: bytes) -> dict[str, Any]:
     """Return compact text as a dict."""
     try:
@@ -175,6 +190,10 @@ def _compact_slowly(raw: bytes) -> bytes:
     value = _load(raw)
     if not isinstance(value, dict):
         raise InvalidInputError(_FIELD, f"expected an object, got {type_name(value)}")
+    return _compact_any_slowly(value)
+
+
+def _compact_any_slowly(value: object) -> bytes:
     _check(value)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # Only lone surrogates have no UTF-8, and they stand only inside of strings.

@@ -6,7 +6,15 @@ from typing import Final
 from aiohttp import web
 
 from awserver.errors import OriginRefusedError
-from awvault.gateway import activity, buckets, events, info, query, webui
+from awvault.gateway import (
+    activity,
+    buckets,
+    events,
+    info,
+    preferences,
+    query,
+    webui,
+)
 from awvault.gateway.answers import text_answer
 from awvault.gateway.guards import Guards
 from awvault.gateway.holder import VaultHolder
@@ -17,7 +25,6 @@ from awvault.gateway.settings import GatewaySettings
 NOT_YET: Final = (
     "/api/0/export",
     "/api/0/import",
-    "/api/0/settings",
 )
 """Addresses of ActivityWatch's API that clients ask for, and that are not here."""
 
@@ -73,7 +80,27 @@ def create_gateway(
     add_routes(
         app, gateway, "/api/0/buckets", {"GET": buckets.list_buckets}, or_slash=True
     )
+<<<<<<< HEAD
     add_routes(app, gateway, "/api/0/query", {"POST": query.query}, or_slash=True)
+=======
+    add_routes(
+        app,
+        gateway,
+        "/api/0/settings",
+        {"GET": preferences.get_preferences, "POST": preferences.refuse_no_key},
+        or_slash=True,
+    )
+    add_routes(
+        app,
+        gateway,
+        "/api/0/settings/{key:[^/]+}",
+        {
+            "GET": preferences.get_preference,
+            "POST": preferences.set_preference,
+            "DELETE": preferences.delete_preference,
+        },
+    )
+>>>>>>> 0c787fa (Keep settings sealed, for all clients of an account)
     add_routes(app, gateway, "/api/0/log", {"GET": info.get_log})
     add_routes(app, gateway, "/api/0/info", {"GET": info.get_info}, is_open=True)
     add_routes(

@@ -1,0 +1,302 @@
+"""What an owner prefers: ActivityWatch's settings, for all clients of an account.
+
+A preference is a key and a JSON value. Each client keeps its changes as events of
+a bucket of its own that no list shows, one event for each key, corrected in place:
+
+    {"key": KEY, "value": VALUE}    and without "value" where it was deleted
+
+Over all clients the newest change of a key counts; of two at one microsecond, that
+of the client with the higher number. A change is later than every one that it was
+made in sight of, so a clock that is wrong does not keep it from counting.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from awserver.errors import StorageCorruptError
+from awvault.columns import jsontext
+from awvault.columns.payload import COUNTER_BITS
+from awvault.columns.table import EventTable
+from awvault.errors import IntegrityError, InvalidInputError, LimitError, PayloadError
+from awvault.vault import Vault
+from awvault.view import BucketView
+
+KEY_CHARS_MAX: Final = 128
+
+VALUE_BYTES_MAX: Final = jsontext.EVENT_DATA_BYTES_MAX - 1024
+"""Bytes of one value as compact JSON: with its key it is the data of one event."""
+
+KEYS_MAX: Final = 1_000
+"""Keys that have a value."""
+
+CHANGES_MAX: Final = 10_000
+"""Keys that were ever changed, deleted ones too."""
+
+TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of all values."""
+
+VALUE: Final = "value"
+"""The field named when a value is wrong."""
+
+log = logging.getLogger(__name__)
+
+_UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
+
+
+class _Data(msgspec.Struct):
+    """The data of one event."""
+
+    key: str
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_decode: Final = msgspec.json.Decoder(_Data).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What one event says."""
+
+    event_id: int
+    at_us: int
+    key: str
+    value: bytes | None
+    """None: the key was deleted."""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The highest of a key counts. An id begins with its client's number."""
+        return self.at_us, self.event_id
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was read."""
+
+    sealed: list[_Change] = field(default_factory=list)
+    journal: list[_Change] = field(default_factory=list)
+    unreadable_until_us: int = 0
+    """No change that cannot be read is later than this."""
+
+
+class Preferences:
+    """The preferences of a vault's account. Belongs to the event loop.
+
+    Call `load` before `all` and `get`: these read what is new, and the first time
+    that is everything.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        """Read and write preferences in `vault`."""
+        self._vault = vault
+        self._mark: tuple[object, int, int] | None = None
+        self._since: dict[int, int] = {}
+        """How many of the state's records were read, by bucket."""
+        self._sealed: dict[int, _Change] = {}
+        """What records say, by event."""
+        self._newest: dict[str, _Change] = {}
+        self._own: dict[str, int] = {}
+        """This client's event of each key that it has changed."""
+        self._unreadable_until_us = 0
+
+    # -- reading -------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read what is new, without holding up the event loop."""
+        await self._vault.settle()
+        mark, before = self._vault.preferences_mark(), self._mark
+        if mark == before:
+            return
+        views, since = self._unread(mark)
+        found = await asyncio.to_thread(_read, views, since)
+        if self._mark is before:
+            self._take(mark, views, found)
+
+    def all(self) -> dict[str, bytes]:
+        """Return every key with its value as compact JSON, by key."""
+        self._refresh()
+        return {
+            key: change.value
+            for key, change in sorted(self._newest.items())
+            if change.value is not None
+        }
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of a key as compact JSON; None: it has none."""
+        self._refresh()
+        change = self._newest.get(key)
+        return None if change is None else change.value
+
+    def is_certain(self, key: str) -> bool:
+        """Say whether no damaged record can hold a newer change of a key."""
+        self._refresh()
+        change = self._newest.get(key)
+        return self._unreadable_until_us <= (0 if change is None else change.at_us)
+
+    @property
+    def mark(self) -> tuple[object, int, int]:
+        """What compares equal as long as no preference has changed."""
+        return self._vault.preferences_mark()
+
+    def _refresh(self) -> None:
+        mark = self._vault.preferences_mark()
+        if mark != self._mark:
+            views, since = self._unread(mark)
+            self._take(mark, views, _read(views, since))
+
+    def _unread(
+        self, mark: tuple[object, int, int]
+    ) -> tuple[Sequence[BucketView], dict[int, int]]:
+        """Return the buckets as they are now, and what of each was read."""
+        if self._mark is None or mark[0] is not self._mark[0]:
+            # Another state may number its records otherwise.
+            self._since, self._sealed, self._unreadable_until_us = {}, {}, 0
+        return self._vault.preferences_views(), dict(self._since)
+
+    def _take(
+        self,
+        mark: tuple[object, int, int],
+        views: Sequence[BucketView],
+        found: _Found,
+    ) -> None:
+        self._mark = mark
+        self._since = {view.bucket_id: mark[2] for view in views}
+        self._sealed.update((change.event_id, change) for change in found.sealed)
+        self._unreadable_until_us = max(
+            self._unreadable_until_us, found.unreadable_until_us
+        )
+        changes = self._sealed | {change.event_id: change for change in found.journal}
+        mine = self._vault.keys.client_number
+        self._newest, self._own = {}, {}
+        for change in sorted(changes.values(), key=lambda change: change.rank):
+            self._newest[change.key] = change
+            if change.event_id >> COUNTER_BITS == mine:
+                self._own[change.key] = change.event_id
+
+    # -- changing ------------------------------------------------------------
+
+    async def set(self, key: str, json_text: bytes) -> bytes:
+        """Give a key a value; return it as compact JSON. It is on disk then.
+
+        Raises `InvalidInputError` for a key or a value that cannot be kept.
+        """
+        check_key(key)
+        value = _compact(json_text)
+        await self.load()
+        values = self.all()
+        values[key] = value
+        if len(values) > KEYS_MAX:
+            raise LimitError("key", f"there are {KEYS_MAX} keys: delete one first")
+        if sum(map(len, values.values())) > TOTAL_BYTES_MAX:
+            raise LimitError(
+                VALUE, f"all values together may have {TOTAL_BYTES_MAX} bytes"
+            )
+        await self._change(key, value)
+        return value
+
+    async def delete(self, key: str) -> bool:
+        """Let a key have no value any more; False: it had none."""
+        await self.load()
+        if self.get(key) is None:
+            return False
+        await self._change(key, None)
+        return True
+
+    async def _change(self, key: str, value: bytes | None) -> None:
+        known = self._newest.get(key)
+        if known is not None and known.value == value and self.is_certain(key):
+            await self._vault.flush()
+            return
+        if known is None and len(self._newest) >= CHANGES_MAX:
+            raise LimitError("key", f"{CHANGES_MAX} keys were used: use one of those")
+        text = b'{"key":%b' % json.dumps(key, ensure_ascii=False).encode()
+        text += b"}" if value is None else b',"value":%b}' % value
+        await self._vault.note_preference(
+            text,
+            after_us=max(
+                0 if known is None else known.at_us, self._unreadable_until_us
+            ),
+            event_id=self._own.get(key),
+        )
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that cannot be kept."""
+    if not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise LimitError("key", f"a key has 1 to {KEY_CHARS_MAX} characters")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            "key", "holds half of a surrogate pair, which is no character"
+        ) from None
+
+
+def _compact(json_text: bytes) -> bytes:
+    """Return a value as compact JSON, or refuse it."""
+    try:
+        value = jsontext.compact_value(json_text)
+        if len(value) > VALUE_BYTES_MAX:
+            raise LimitError(
+                "data", f"has {len(value)} bytes, at most {VALUE_BYTES_MAX} are kept"
+            )
+        jsontext.compact(b'{"value":%b}' % value)  # it lies one level deeper there
+    except InvalidInputError as error:
+        place = VALUE + error.field.removeprefix("data").removeprefix(".value")
+        raise type(error)(place, str(error)) from None
+    return value
+
+
+def _read(views: Sequence[BucketView], since: Mapping[int, int]) -> _Found:
+    """Read the journal, and of each bucket the records after those read before."""
+    found = _Found()
+    for view in views:
+        journal = view.with_zones(view.zones[:0]).read(start=None, end=None)
+        found.journal += _changes(journal)
+        records = view.zones["record"]
+        first = since.get(view.bucket_id, 0)
+        for at in np.flatnonzero(records >= first).tolist():
+            zones = view.zones[at : at + 1]
+            sealed = replace(view, tables=(), zones=zones)
+            try:
+                found.sealed += _changes(sealed.read(start=None, end=None))
+            except _UNREADABLE:
+                log.exception("preferences in a damaged record cannot be read")
+                found.unreadable_until_us = max(
+                    found.unreadable_until_us, int(zones["end_max"][0])
+                )
+    return found
+
+
+def _changes(table: EventTable) -> Iterator[_Change]:
+    for event_id, start, data in zip(
+        table.id.tolist(), table.start.tolist(), table.data.tolist(), strict=True
+    ):
+        said = _said(table.texts[data])
+        if said is None:
+            continue  # no program of this kind wrote it
+        value = None if said.value is msgspec.UNSET else bytes(said.value)
+        yield _Change(event_id=event_id, at_us=start, key=said.key, value=value)
+
+
+def _said(text: bytes) -> _Data | None:
+    """Return what an event says; None: it is no change of a preference."""
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
+        return _decode(text)
+    # msgspec does not read half a surrogate pair.
+    said = jsontext.decode(text)
+    key = said.get("key")
+    if not isinstance(key, str):
+        return None
+    if VALUE not in said:
+        return _Data(key=key)
+    value = jsontext.compact_value(json.dumps(said[VALUE]).encode())
+    return _Data(key=key, value=msgspec.Raw(value))

@@ -1,0 +1,207 @@
+"""Preferences of an account: the newest change of a key counts on every client."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from awvault.testing import COMPOSITION, clock_ahead, open_vault
+from awvault.transfer.exporting import export_lines
+from awvault.vault import Vault
+from awvault.verifying import verify
+from tests.helpers.clients import account_of, exchange, seal_whole
+from tests.helpers.databases import Fault, InjectedError
+from tests.helpers.syncing import Meeting, Member, two_clients
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[Meeting, Member, Member]]:
+    async with two_clients(tmp_path) as found:
+        yield found
+
+
+async def meet(*members: Member) -> None:
+    """Let each send what it has and read what the others had sent."""
+    for member in (*members, *members):
+        assert (await member.seal_and_sync()).alarms == []
+
+
+async def shown(vault: Vault) -> dict[str, bytes]:
+    await vault.preferences.load()
+    return vault.preferences.all()
+
+
+async def test_the_newest_change_of_a_key_counts_on_every_client(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """Whoever made it; a deletion too; and other keys are left alone."""
+    _, one, two = pair
+    await one.vault.preferences.set("theme", b'"dark"')
+    await one.vault.preferences.set("views", b"[1]")
+    await meet(one, two)
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b'"dark"', "views": b"[1]"}
+
+    await two.vault.preferences.set("theme", b'"light"')
+    await one.vault.preferences.delete("views")
+    await meet(two, one)
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b'"light"'}
+        assert member.vault.preferences.get("views") is None
+
+    await one.vault.preferences.set("theme", b'"auto"')
+    await two.vault.preferences.set("views", b"[2]")
+    await meet(one, two)
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b'"auto"', "views": b"[2]"}
+
+
+async def test_two_clients_that_have_not_met_agree_once_they_have(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """The later of two changes counts on both, not the one that arrives later."""
+    _, one, two = pair
+    await two.vault.preferences.set("theme", b'"first"')
+    await one.vault.preferences.set("theme", b'"second"')
+
+    await meet(one, two)
+
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b'"second"'}
+
+
+async def test_preferences_are_no_bucket_of_any_client(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """No list, no export and no count shows them; verify finds nothing wrong."""
+    _, one, two = pair
+    for member in (one, two):
+        await member.record(0)
+        await member.vault.preferences.set("theme", b'"dark"')
+    await meet(one, two)
+
+    for member in (one, two):
+        vault = member.vault
+        assert {name.partition("-")[0] for name in vault.buckets()} == {"window"}
+        assert vault.facts().buckets == 2
+        assert vault.hidden_buckets() == {}
+        text = b"".join([line async for line in export_lines(vault, [])])
+        assert b"preferences" not in text
+        assert b"theme" not in text
+        checked = await verify(vault.database, vault.store, vault.keys, lambda _: None)
+        assert checked.findings == []
+
+
+async def test_a_clock_that_was_wrong_keeps_no_change_from_counting(
+    tmp_path: Path,
+) -> None:
+    """A change is later than every one that it was made in sight of."""
+    fast = replace(COMPOSITION, clock=clock_ahead(24 * 365))
+    async with await open_vault(tmp_path / "v", composition=fast) as vault:
+        await vault.preferences.set("theme", b"1")
+        await vault.preferences.set("gone", b"1")
+    async with await open_vault(tmp_path / "v") as vault:
+        await vault.preferences.set("theme", b"2")
+        await vault.preferences.delete("gone")
+        assert await shown(vault) == {"theme": b"2"}
+    async with await open_vault(tmp_path / "v") as vault:
+        assert await shown(vault) == {"theme": b"2"}
+
+
+async def test_a_change_in_sight_of_another_clients_is_later(tmp_path: Path) -> None:
+    """Even where that client's clock is a year ahead."""
+    fast = replace(COMPOSITION, clock=clock_ahead(24 * 365))
+    async with account_of(tmp_path, composition=fast) as (account, one):
+        account.composition = COMPOSITION
+        two = await account.join("second")
+        await account.adopt(one)
+        await one.preferences.set("theme", b"1")
+        await exchange(one, two)
+        await two.preferences.set("theme", b"2")
+        await exchange(one, two)
+        for vault in (one, two):
+            assert await shown(vault) == {"theme": b"2"}
+
+
+async def test_a_preference_that_is_not_stored_is_not_shown(tmp_path: Path) -> None:
+    """After a write that failed, the value before counts; a new try succeeds."""
+    fault = Fault("commit")
+    composition = replace(COMPOSITION, probe=fault)
+    async with await open_vault(tmp_path / "v", composition=composition) as vault:
+        await vault.preferences.set("theme", b"1")
+        for change in (
+            lambda: vault.preferences.set("theme", b"2"),
+            lambda: vault.preferences.set("new", b"2"),
+            lambda: vault.preferences.delete("theme"),
+        ):
+            fault.armed, fault.passed = True, []
+            with pytest.raises(InjectedError):
+                await change()
+            fault.armed = False
+            assert await shown(vault) == {"theme": b"1"}
+        await vault.preferences.set("theme", b"3")
+        assert await shown(vault) == {"theme": b"3"}
+
+
+async def test_a_first_preference_may_fail_halfway(tmp_path: Path) -> None:
+    """Its bucket is stored, and the change is not; the next goes on from there."""
+    fault = Fault("commit", nth=2)
+    composition = replace(COMPOSITION, probe=fault)
+    async with await open_vault(tmp_path / "v", composition=composition) as vault:
+        fault.armed = True
+        with pytest.raises(InjectedError):
+            await vault.preferences.set("theme", b"1")
+        fault.armed = False
+        assert await shown(vault) == {}
+        await vault.preferences.set("theme", b"2")
+        assert await shown(vault) == {"theme": b"2"}
+        assert len(vault.preferences_views()) == 1
+
+
+async def test_the_same_value_again_stores_nothing(tmp_path: Path) -> None:
+    """The web interface may save all that it has."""
+    async with await open_vault(tmp_path / "v") as vault:
+        await vault.preferences.set("theme", b'{"a": 1}')
+        rows = vault.facts().journal_rows
+        await vault.preferences.set("theme", b'{"a":1}')
+        await vault.preferences.delete("none")
+        assert vault.facts().journal_rows == rows
+
+
+async def test_a_damaged_record_hides_no_other_preference(tmp_path: Path) -> None:
+    """What else there is, is shown; and it is known what may be older than it seems."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        for at, key in enumerate(("first", "theme", "last")):
+            await vault.preferences.set(key, b"%d" % at)
+            await seal_whole(vault)
+    connection = apsw.Connection(str(path / "vault.db"))
+    connection.execute("DROP TRIGGER bodies_no_update")
+    connection.execute("UPDATE bodies SET body = zeroblob(length(body)) WHERE seq = 1")
+    connection.close()
+    async with await open_vault(path) as vault:
+        assert await shown(vault) == {"first": b"0", "last": b"2"}
+        preferences = vault.preferences
+        assert not preferences.is_certain("theme")
+        assert not preferences.is_certain("first")
+        assert preferences.is_certain("last")
+
+        await preferences.set("theme", b"3")
+        await preferences.set("first", b"0")
+
+        for key in ("theme", "first", "last"):
+            assert preferences.is_certain(key)
+        assert await shown(vault) == {"first": b"0", "last": b"2", "theme": b"3"}
+
+
+async def test_what_was_read_before_a_seal_is_shown_after_it(tmp_path: Path) -> None:
+    """Whether it lies in the journal, in a record that was read, or in a new one."""
+    async with await open_vault(tmp_path / "v") as vault:
+        for at in range(5):
+            await vault.preferences.set(f"k{at % 3}", b"%d" % at)
+            assert vault.preferences.get(f"k{at % 3}") == b"%d" % at
+            await seal_whole(vault)
+            assert vault.preferences.get(f"k{at % 3}") == b"%d" % at
+        assert await shown(vault) == {"k0": b"3", "k1": b"4", "k2": b"2"}
