@@ -328,13 +328,19 @@ class Accounts:
         return edit
 
     async def _arrived_in_spite_of(self, error: Error, remote: Remote) -> bool:
-        """Tell whether a host has the account, though it did not say so."""
-        if was_refused(error) and getattr(error, "code", "") not in _TAKEN:
-            await self._notes.forget()
-            return False
+        """Tell whether a host has the account, though it did not say so.
+
+        One that says no is asked too: it could have taken the registration first.
+        """
+        is_taken = getattr(error, "code", "") in _TAKEN
         try:
             return await self._has_arrived(remote)
-        except TransportError:
+        except (TransportError, HostRefusedError) as unknown:
+            if was_refused(error) and not is_taken:
+                await self._notes.forget()
+                return False
+            if not isinstance(unknown, TransportError):
+                raise
             raise NoAnswerError(
                 f"{remote.url} did not answer: whether it took the registration is not"
                 " known yet",

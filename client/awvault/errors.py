@@ -466,3 +466,6 @@ class WithheldError(IntegrityError):
 
 class VaultDamagedError(IntegrityError):
     """A part that the vault cannot do without is missing."""
+
+    hint: str | None = None
+    """What to do, where that is more than to verify."""

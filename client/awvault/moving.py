@@ -19,7 +19,12 @@ from awserver.records import AccountId
 from awvault import tables
 from awvault.accounts import Accounts, Connect, connect
 from awvault.crypto.keys import Passphrase
-from awvault.errors import Error, InvalidInputError, WrongPassphraseError
+from awvault.errors import (
+    Error,
+    InvalidInputError,
+    VaultDamagedError,
+    WrongPassphraseError,
+)
 from awvault.files import sync_directory
 from awvault.joining import (
     Resealed,
@@ -119,6 +124,7 @@ class Move:
             if vault.replica.account.document.username != LOCAL_USERNAME:
                 return await self._go_back(vault)
             self._check_is_settled(vault)
+            _check_is_whole(vault)
             admission = await self._entrance.enter()
             built = await self._build(admission, vault)
             account_id = vault.keys.account_id
@@ -287,3 +293,16 @@ class Move:
             kept=None,
             again=True,
         )
+
+
+def _check_is_whole(vault: Vault) -> None:
+    """Raise for a log with a gap, before the account gets a client for it."""
+    for reason in vault.facts().stopped_logs:
+        error = VaultDamagedError(
+            f"the vault here is damaged, and not all of it could come along: {reason}"
+        )
+        error.hint = (
+            "nothing was changed: restore a backup that `awvault verify` finds whole,"
+            " or log in with an empty directory (--data-dir), and leave this one alone"
+        )
+        raise error

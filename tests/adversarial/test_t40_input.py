@@ -15,11 +15,15 @@ from typing import Any, Final
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from awserver.http.server import ConnectionLimits
+from awserver.records import SEQ_MAX, ClientId, SealedRecord
+from awserver.service.base import Caller
 from awserver.storage.base import APPEND_BYTES_MAX
-from awserver.wire import JSON_BYTES_MAX
+from awserver.wire import JSON_BYTES_MAX, HeadsAnswer
 from awvault.errors import HostRefusedError, MalformedAnswerError, TransportError
+from awvault.sync.alarms import Name
 from awvault.sync.channel import Limits
 from awvault.sync.transport import HostClient
 from tests.helpers.fault_proxy import LOOPBACK, Fault, FaultProxy
@@ -28,6 +32,8 @@ from tests.helpers.lying_host import Handler, Lie, LyingHost, lying_host
 
 MIB: Final = 1024 * 1024
 IMPATIENT: Final = Limits(connect_seconds=1.0, stall_seconds=0.2, rate_bytes_min=10_000)
+PAGES_MAX: Final = 16
+"""Of documents, asked for in one round by who is told no truth."""
 JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -267,6 +273,77 @@ async def test_an_endless_answer_is_cut_off(
     assert lie.sent < 128 * MIB
     assert memory_bytes() - before < 160 * MIB
     assert (await client.info()).api == 1
+
+
+class Pages(Lie):
+    """Documents, or records of a log, go on for ever: a page again after the last."""
+
+    def __init__(self, client: ClientId | None) -> None:
+        self.client = client
+        self.pages = 0
+        self.document: list[bytes] = []
+        self.record: list[SealedRecord] = []
+
+    def heads(self, caller: Caller, honest: HeadsAnswer) -> HeadsAnswer:
+        heads = [
+            replace(head, seq=SEQ_MAX)
+            if self.client is not None and head.client_id == self.client.hex()
+            else head
+            for head in honest.heads
+        ]
+        return replace(honest, heads=heads)
+
+    def documents(self, caller: Caller, after: int, honest: list[bytes]) -> list[bytes]:
+        if self.client is not None:
+            return honest
+        self.pages += 1
+        self.document = honest[-1:] or self.document
+        return honest or self.document
+
+    def records(
+        self, caller: Caller, client: ClientId, honest: list[SealedRecord]
+    ) -> list[SealedRecord]:
+        if client != self.client:
+            return honest
+        self.pages += 1
+        self.record = honest[-1:] or self.record
+        return honest or self.record
+
+
+async def test_documents_without_an_end_are_not_asked_for(tmp_path: Path) -> None:
+    """Each page is verified before the next is asked for; some tries, then an alarm."""
+    from tests.adversarial.scenes import scene
+
+    async with scene(tmp_path) as act:
+        await act.join("third")
+
+        lie = Pages(None)
+        await act.caught(act.two, lie, Name.DOCUMENTS_INVALID, client=None)
+
+        # Two rounds, in each of which an edit may have come in between.
+        assert lie.pages <= 2 * PAGES_MAX
+
+
+async def test_records_without_an_end_are_not_asked_for(tmp_path: Path) -> None:
+    """The same of a log that goes on for ever: what was true of it is kept."""
+    from tests.adversarial.scenes import scene
+
+    async with scene(tmp_path) as act:
+        await act.store(act.one)
+        await act.one.seal_and_sync()
+        client = act.one.client_id
+        true = act.one.vault.replica.heads()[client]
+        lie = Pages(client)
+
+        with act.host.lying(lie):
+            done = await act.two.sync()
+
+        assert [(alarm.name, alarm.client_id) for alarm in done.alarms] == [
+            (Name.LOG_INVALID, client.hex())
+        ]
+        assert lie.pages == 2
+        assert act.two.vault.replica.heads()[client] == true
+        await act.goes_on()
 
 
 GOOD: Final = b'{"api":1,"registration":"open"}'

@@ -271,10 +271,17 @@ def _tell_logged_in(done: "LoginDone", *, as_json: bool) -> None:
             f" account's; the old vault is kept in {made.kept}"
         )
     if made.unreadable_records or made.left_rows:
+        left = [
+            counted(number, noun)
+            for number, noun in (
+                (made.unreadable_records, "record"),
+                (made.left_rows, "journal row"),
+            )
+            if number
+        ]
         note(
-            f"{counted(made.unreadable_records, 'record')} and"
-            f" {counted(made.left_rows, 'journal row')} that cannot be read stay in the"
-            " old vault alone"
+            f"{' and '.join(left)} did not come along: what is in them cannot be read,"
+            f" or repeats what did come. {made.kept} has them still"
         )
     for line in done.notes:
         note(line)

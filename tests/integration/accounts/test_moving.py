@@ -1,8 +1,11 @@
 """Logging in with a machine: what it recorded moves, and what was there is kept."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from awvault.crypto.keys import Passphrase
@@ -11,6 +14,7 @@ from awvault.errors import (
     LoginRefusedError,
     NoAnswerError,
     TransportError,
+    VaultDamagedError,
     WrongPassphraseError,
 )
 from awvault.files import replace_private
@@ -62,6 +66,17 @@ async def record(path: Path) -> dict[str, list[Shown]]:
         await vault.delete_event("b", last.id)
         await beat(vault, 300, 3)
         return shown_by(vault)
+
+
+def take_out_a_record(path: Path) -> None:
+    """Leave a gap in the log, and everything else as it was."""
+    with closing(apsw.Connection(str(path))) as database:
+        trigger: Any = database.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'records_no_delete'"
+        ).get
+        database.execute("DROP TRIGGER records_no_delete")
+        database.execute("DELETE FROM records WHERE seq = 0")
+        database.execute(trigger)
 
 
 def shown_by(vault: Vault) -> dict[str, list[Shown]]:
@@ -128,6 +143,25 @@ async def test_the_wrong_passphrase_of_the_old_vault_changes_nothing(
         with pytest.raises(WrongPassphraseError):
             await net.move("desk").run(Passphrase("another one"))
 
+        assert net.proxy.sent("up") == b""
+
+
+async def test_a_vault_with_a_gap_is_refused_before_the_account_has_a_client(
+    tmp_path: Path,
+) -> None:
+    """The host hears nothing, and what can be done is said."""
+    async with network(tmp_path) as net:
+        await account(net)
+        await record(tmp_path / "desk")
+        async with await open_vault(tmp_path / "desk", passphrase=LOCAL) as vault:
+            await seal_whole(vault)
+        net.proxy.forget()
+        take_out_a_record(tmp_path / "desk" / "vault.db")
+
+        with pytest.raises(VaultDamagedError, match="could come along") as caught:
+            await net.move("desk").run(OLD)
+
+        assert "--data-dir" in (caught.value.hint or "")
         assert net.proxy.sent("up") == b""
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from awvault.accounts import RecoveryKeyOf
 from awvault.crypto.keys import Passphrase, RecoveryKey
 from awvault.errors import EditRefusedError, HostRefusedError
 from awvault.recovering import Owner, Recovery
 from awvault.remote import Remote
 from awvault.sync.alarms import Name
 from awvault.sync.rounds import Syncer
-from awvault.sync.transport import HostClient
+from awvault.sync.transport import HostClient, Session
 from awvault.testing import CHEAP, PASSPHRASE
 from tests.helpers.machines import (
     IMPATIENT,
@@ -39,6 +40,8 @@ class Lies:
     """It has the change all the same."""
     hides: bool = False
     """It does not show it yet."""
+    knows_nobody: bool = False
+    """It refuses every proof."""
 
     def connect(self, url: str, insecure: bool) -> HostClient:
         return _Lying(url, insecure, self)
@@ -47,7 +50,7 @@ class Lies:
         self.code, self.keeps, self.hides = code, keeps, True
 
     def end(self) -> None:
-        self.code, self.hides = None, False
+        self.code, self.hides, self.knows_nobody = None, False, False
 
 
 class _Lying(HostClient):
@@ -64,6 +67,18 @@ class _Lying(HostClient):
         if self._lies.code is not None:
             raise HostRefusedError("no", code=self._lies.code)
         return version
+
+    async def register(self, *given: Any, **named: Any) -> Session:
+        session = await super().register(*given, **named)
+        if self._lies.code is not None:
+            raise HostRefusedError("no", code=self._lies.code)
+        return session
+
+    async def open_session(self, *given: Any, **named: Any) -> Session:
+        session = await super().open_session(*given, **named)
+        if self._lies.knows_nobody:
+            raise HostRefusedError("no", code="proof-refused")
+        return session
 
     async def documents(self, *, after: int) -> list[bytes]:
         page = await super().documents(after=after)
@@ -240,3 +255,47 @@ async def test_who_uses_the_words_is_told_to_keep_both(tmp_path: Path) -> None:
         with pytest.raises(EditRefusedError) as refused:
             await again.reset(OLD, newer)
         assert "keep both" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("code", ["registration-closed", "invite-invalid", "x"])
+async def test_a_registration_that_was_refused_and_taken_counts(
+    tmp_path: Path, code: str
+) -> None:
+    """Whatever it says, the host is asked at once whether it knows this client."""
+    lies = Lies(code=code)
+    async with (
+        network(tmp_path) as net,
+        net.machine("laptop", connect=lies.connect) as laptop,
+    ):
+        await laptop.register()
+
+        assert laptop.accounts.required_remote().attempt is None
+        assert laptop.accounts.pending() is None
+        assert laptop.accounts.account.document.version == 2
+
+
+async def test_a_registration_that_was_hidden_is_gone_on_with(tmp_path: Path) -> None:
+    """The next try finds the account where it is, with the words of the first."""
+    lies = Lies(code="registration-closed", knows_nobody=True)
+    async with (
+        network(tmp_path) as net,
+        net.machine("laptop", connect=lies.connect) as laptop,
+    ):
+        with pytest.raises(HostRefusedError):
+            await laptop.register()
+        # Nothing is in the way of a login, or of another host.
+        assert laptop.accounts.pending() is None
+        assert laptop.accounts.account.document.version == 1
+        lies.end()
+
+        wanted = net.wanted()
+        recovery = await laptop.accounts.prepare(wanted)
+        assert isinstance(recovery, RecoveryKey)
+        arrived = await laptop.accounts.register(wanted, recovery)
+
+        assert arrived.recovery is RecoveryKeyOf.EARLIER
+        assert laptop.accounts.required_remote().attempt is None
+        assert laptop.accounts.account.document.version == 2
+        async with net.machine("desk") as desk:
+            with pytest.raises(HostRefusedError):
+                await desk.register()
