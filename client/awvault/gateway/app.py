@@ -80,9 +80,7 @@ def create_gateway(
     add_routes(
         app, gateway, "/api/0/buckets", {"GET": buckets.list_buckets}, or_slash=True
     )
-<<<<<<< HEAD
     add_routes(app, gateway, "/api/0/query", {"POST": query.query}, or_slash=True)
-=======
     add_routes(
         app,
         gateway,
@@ -100,7 +98,6 @@ def create_gateway(
             "DELETE": preferences.delete_preference,
         },
     )
->>>>>>> 0c787fa (Keep settings sealed, for all clients of an account)
     add_routes(app, gateway, "/api/0/log", {"GET": info.get_log})
     add_routes(app, gateway, "/api/0/info", {"GET": info.get_info}, is_open=True)
     add_routes(
