@@ -142,6 +142,12 @@ watch: $(VENV)/.test $(PEER_VENV)/.done ## Watch a real window for a minute, as 
 	WATCH_SECONDS=$(or $(WATCH),60) $(BIN)/python -m pytest -n 0 --timeout=0 \
 		tests/integration/clients/test_watching.py
 
+# Each test sends so many requests, and not the same ones as the time before.
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## Send what nobody would to every route of the gateway, often; EXAMPLES=... says how often.
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) \
+		$(BIN)/python -m pytest -n $(JOBS) --timeout=7200 tests/fuzz
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,12 +1,18 @@
 """Anything at all is sent to every route: the gateway answers, and goes on.
 
-Three things hold whatever comes: no answer is a 5xx, nothing of a refused
-request is stored, and what was acknowledged is read back equal.
+What holds, whatever comes: no answer is a 5xx or keeps one waiting, nothing of a
+refused request is stored or kept in memory, what was acknowledged is read back
+equal, and everything that is stored can be read back in the end.
+`make fuzz` sends more than `make test` does, and each time something else.
 """
 
 import asyncio
+import gc
 import json
+import os
+import re
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -15,17 +21,28 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.gateway.running import Answer, Api, make_bucket, running
+from awvault.gateway import GatewaySettings, VaultHolder, create_gateway
+from awvault.service import ignore_progress
+from awvault.testing import open_vault
+from awvault.vault import Vault
+from awvault.verifying import verify
+from tests.integration.gateway.running import Answer, Api, make_bucket, serving
 
-EXAMPLES = 200
+EXAMPLES_USUAL = 50
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", EXAMPLES_USUAL))
+ANSWER_SECONDS_MAX = 20.0
+"""How long an answer may take, beside whatever else this machine does."""
+
+GROWTH_BYTES_MAX = 256 * 1024
 PROFILE = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize=EXAMPLES == EXAMPLES_USUAL,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -38,9 +55,36 @@ def run() -> Iterator[Run]:
     """Run coroutines against one gateway, which lives through all examples."""
     with asyncio.Runner() as runner, tempfile.TemporaryDirectory() as directory:
         stack = AsyncExitStack()
-        api = runner.run(stack.enter_async_context(running(Path(directory) / "vault")))
+        vault = runner.run(open_and_enter(stack, Path(directory) / "vault"))
+        serve = serving(VaultHolder(vault), GatewaySettings())
+        api = runner.run(stack.enter_async_context(serve))
         yield lambda test: runner.run(test(api))
+        runner.run(everything_can_be_read(api))
+        checked = runner.run(
+            verify(vault.database, vault.store, vault.keys, ignore_progress)
+        )
         runner.run(stack.aclose())
+    assert checked.findings == []
+
+
+async def open_and_enter(stack: AsyncExitStack, directory: Path) -> Vault:
+    return await stack.enter_async_context(await open_vault(directory))
+
+
+async def everything_can_be_read(api: Api) -> None:
+    """Every bucket is listed as it is, and every event of it comes back."""
+    for bucket_id, described in (await api.ok("GET", "/api/0/buckets/")).items():
+        path = f"/api/0/buckets/{quote(bucket_id, safe='')}"
+        found = await api.ok("GET", path)
+        assert found == {k: v for k, v in described.items() if k != "last_updated"}
+        events = await api.ok("GET", f"{path}/events")
+        assert await api.ok("GET", f"{path}/events/count") == len(events)
+        for event in events[:20]:
+            one = await api.ok("GET", f"{path}/events/{event['id']}")
+            assert one == event
+    for key, value in (await api.ok("GET", "/api/0/settings")).items():
+        path = f"/api/0/settings/{quote(key, safe='')}"
+        assert await api.ok("GET", path) == value
 
 
 def in_order(pair: list[str]) -> list[str]:
@@ -166,6 +210,131 @@ buckets = st.fixed_dictionaries(
         "id": values,
     },
 )
+FUNCTIONS = [
+    "find_bucket",
+    "query_bucket",
+    "query_bucket_eventcount",
+    "filter_keyvals",
+    "exclude_keyvals",
+    "filter_keyvals_regex",
+    "filter_period_intersect",
+    "period_union",
+    "limit_events",
+    "merge_events_by_keys",
+    "chunk_events_by_key",
+    "sort_by_timestamp",
+    "sort_by_duration",
+    "sum_durations",
+    "concat",
+    "union_no_overlap",
+    "flood",
+    "split_url_events",
+    "simplify_window_titles",
+    "categorize",
+    "tag",
+    "merge_subwatcher_fields",
+    "nop",
+    "print",
+    "query_bucket_names",
+    "contains",
+    "eval",
+]
+VARIABLES = ["a", "events", "RETURN", "NAME", "STARTTIME", "True", "false", "TESTING"]
+REGEXES = ["(a+)+$", "(", "[", "a{9999}", "(?i)x", "(?P<a>.)(?P=a)", "\\", "*"]
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+literals = (
+    st.sampled_from(VARIABLES)
+    | st.sampled_from(["window", "title", "app", *REGEXES]).map(quoted)
+    | texts.map(quoted)
+    | texts.map(lambda text: f"'{text}'")
+    | st.integers().map(str)
+    | st.floats().map(str)
+)
+expressions = st.recursive(
+    literals,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]")
+        | st.lists(st.tuples(literals, inner), max_size=3).map(
+            lambda pairs: f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
+        )
+        | st.builds(
+            lambda name, arguments: f"{name}({', '.join(arguments)})",
+            st.sampled_from(FUNCTIONS),
+            st.lists(inner, max_size=4),
+        )
+    ),
+    max_leaves=8,
+)
+statements = (
+    st.builds(
+        lambda name, value, end: f"{name} = {value}{end}",
+        st.sampled_from(VARIABLES),
+        expressions,
+        st.sampled_from([";", ";", ";", "", ";;", "\n"]),
+    )
+    | st.sampled_from(
+        [
+            'a = query_bucket("window");',
+            "RETURN = a;",
+            "return a;",
+            "RETURN = " + "[" * 2000,
+            "RETURN = " + "nop(" * 500,
+        ]
+    )
+    | texts
+)
+periods = st.builds(
+    lambda start, end: f"{start}/{end}", times.map(str), times.map(str)
+) | st.sampled_from(["2024-03-01/2024-03-02", "0001-01-01/9999-12-31", "/", "a/b/c"])
+queries = st.fixed_dictionaries(
+    {},
+    optional={
+        "query": st.lists(statements, max_size=5) | values,
+        "timeperiods": st.lists(periods, max_size=3) | values,
+        "x": values,
+    },
+)
+preferences = values
+imports = st.fixed_dictionaries(
+    {},
+    optional={
+        "buckets": st.dictionaries(
+            st.sampled_from(["imported", "window", "a/b"]) | texts,
+            st.builds(
+                lambda bucket, more: bucket | more,
+                buckets,
+                st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "id": texts,
+                        "events": st.lists(events, max_size=3) | values,
+                    },
+                ),
+            )
+            | values,
+            max_size=3,
+        )
+        | values,
+    },
+)
+BOUNDARY = "line-between-parts"
+MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def as_form(body: bytes) -> bytes:
+    """Return a form with one file, as the web interface sends an import."""
+    opening = (
+        f"--{BOUNDARY}\r\nContent-Disposition: form-data;"
+        ' name="buckets.json"; filename="x.json"\r\n\r\n'
+    )
+    return opening.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
 garbage = st.binary(max_size=200) | st.sampled_from(
     [b"", b"{", b"[", b'"', b"[" * 5000, b"{}{}", b'{"a":1,}', b"\xef\xbb\xbf{}"]
 )
@@ -211,7 +380,9 @@ headers = st.fixed_dictionaries(
 plain: st.SearchStrategy[dict[str, str]] = st.just({})
 mostly_plain = plain | plain | plain | headers
 parameters = st.dictionaries(
-    st.sampled_from(["limit", "start", "end", "pulsetime", "force", "x"]),
+    st.sampled_from(
+        ["limit", "start", "end", "pulsetime", "force", "name", "cache", "x"]
+    ),
     st.integers().map(str)
     | st.floats().map(str)
     | times.map(str)
@@ -223,18 +394,19 @@ segments = st.sampled_from(
 ) | st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).map(
     lambda text: quote(text, safe="")
 )
-ROUTES = [
-    "/api/0/info",
-    "/api/0/buckets/",
-    "/api/0/buckets/{}",
-    "/api/0/buckets/{}/events",
-    "/api/0/buckets/{}/events/count",
-    "/api/0/buckets/{}/events/{}",
-    "/api/0/buckets/{}/heartbeat",
-    "/api/0/activity/{}",
-    "/{}/{}",
-    "/",
-]
+
+
+def every_route() -> list[str]:
+    """Return the address of each of the gateway's routes, `{}` for what varies."""
+    app: web.Application = create_gateway(VaultHolder(), GatewaySettings())
+    paths = {
+        re.sub(r"\{[^}]*\}", "{}", route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+    return sorted(paths - {"/{}"} | {"/{}/{}"})
+
+
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -242,13 +414,31 @@ def check(answer: Answer, method: str = "POST") -> None:
     """Assert what is true of every answer."""
     assert answer.status < 500, answer.body
     if answer.status >= 400 and method != "HEAD" and answer.body != b"null":
-        assert answer.message
+        error = answer.json()
+        assert error["message"]
+        # Queries say more, as in ActivityWatch.
+        assert error.keys() <= {"message", "type", "errors"}
+
+
+def shapes_for(route: str) -> st.SearchStrategy[Any]:
+    """Return what is sent to a route: mostly what belongs there."""
+    own = {
+        "query": queries,
+        "settings": preferences,
+        "import": imports,
+        "heartbeat": events,
+        "activity": activities,
+    }
+    for word, shape in own.items():
+        if word in route:
+            return shape | shape | st.one_of(events, values)
+    return st.one_of(events, activities, buckets)
 
 
 # -- what holds --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", every_route())
 @PROFILE
 @given(data=st.data())
 def test_no_route_fails(run: Run, route: str, data: st.DataObject) -> None:
@@ -258,14 +448,19 @@ def test_no_route_fails(run: Run, route: str, data: st.DataObject) -> None:
     method = data.draw(st.sampled_from(METHODS))
     query = data.draw(parameters)
     sent = data.draw(mostly_plain)
-    body = data.draw(
-        st.none() | bodies(st.one_of(events, activities, buckets)), label="body"
-    )
+    body = data.draw(st.none() | bodies(shapes_for(route)), label="body")
+    if (
+        body is not None
+        and route.startswith("/api/0/import")
+        and data.draw(st.booleans())
+    ):
+        body, sent = as_form(body), sent | MULTIPART
 
     async def test(api: Api) -> None:
-        answer = await api.call(
-            method, f"{path}?{query}" if query else path, body=body, headers=sent
-        )
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            answer = await api.call(
+                method, f"{path}?{query}" if query else path, body=body, headers=sent
+            )
         check(answer, method)
         assert (await api.get("/api/0/info")).status == 200
 
@@ -309,6 +504,25 @@ def test_events_are_stored_whole_or_not_at_all(
 
 
 @PROFILE
+@given(body=bodies(preferences))
+def test_a_setting_is_stored_whole_or_not_at_all(run: Run, body: bytes) -> None:
+    """What is acknowledged is read back equal; what is refused changes nothing."""
+    path = "/api/0/settings/fuzz"
+
+    async def test(api: Api) -> None:
+        before = await api.ok("GET", path)
+        answer = await api.call("POST", path, body=body)
+        check(answer)
+        after = await api.ok("GET", path)
+        if answer.status != 200:
+            assert after == before
+        else:
+            assert after == json.loads(body.decode())
+
+    run(test)
+
+
+@PROFILE
 @given(body=bodies(activities))
 def test_activities_are_stored_whole_or_not_at_all(run: Run, body: bytes) -> None:
     """As for events: all of a request is there afterwards, or none of it."""
@@ -335,6 +549,38 @@ def test_activities_are_stored_whole_or_not_at_all(run: Run, body: bytes) -> Non
             }
         if stored:
             await api.ok("DELETE", f"{bucket}?force=1")
+
+    run(test)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_what_is_refused_takes_no_memory(run: Run, method: str) -> None:
+    """However often it comes: what the gateway holds afterwards does not grow."""
+    refused = [b"{", b"[" * 5000, b'{"a":' * 500, b'{"timestamp":"x"}', b"\xff" * 5000]
+    paths = [
+        path.format("nobody", "1") + query
+        for path in every_route()
+        for query in ("", "?limit=x&start=x&pulsetime=x")
+    ]
+
+    async def send_all(api: Api) -> None:
+        for at, path in enumerate(paths):
+            body = None if method == "GET" else refused[at % len(refused)]
+            check(await api.call(method, path, body=body), method)
+
+    async def test(api: Api) -> None:
+        for _ in range(2):
+            await send_all(api)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for _ in range(6):
+                await send_all(api)
+            gc.collect()
+            grown, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert grown < GROWTH_BYTES_MAX
 
     run(test)
 
