@@ -148,6 +148,12 @@ fuzz: $(VENV)/.test ## Send what nobody would to every route of the gateway, oft
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) \
 		$(BIN)/python -m pytest -n $(JOBS) --timeout=7200 tests/fuzz
 
+# A thousand histories for each of two queries take a few minutes.
+.PHONY: query-oracle
+query-oracle: $(VENV)/.test $(PEER_VENV)/.done ## Ask ActivityWatch's query functions and ours about random histories; EXAMPLES=... says how many.
+	QUERY_EXAMPLES=$(or $(EXAMPLES),1000) \
+		$(BIN)/python -m pytest -n 0 --timeout=7200 tests/integration/query
+
 .PHONY: bench
 bench: $(VENV)/.test $(PEER_VENV)/.done ## Run the benchmarks side by side with ActivityWatch's server; ARGS="--quick" is shorter.
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -72,9 +72,18 @@ def plain(value):
         return value.total_seconds()
     return value.isoformat()
 
+def desktop(asked):
+    from aw_client import queries
+    return queries.fullDesktopQuery(queries.DesktopQueryParams(
+        bid_window=asked["window"], bid_afk=asked["afk"],
+        bid_browsers=asked["browsers"], classes=asked["classes"]))
+
 store = Store()
 for line in sys.stdin:
     asked = json.loads(line)
+    if "window" in asked:
+        print(json.dumps(desktop(asked)), flush=True)
+        continue
     if "buckets" in asked:
         store = Store(
             (name, Bucket(hostname, events))
@@ -101,6 +110,13 @@ class Bucket:
     name: str
     rows: list[Row]
     hostname: str = "box"
+
+    def json_events(self) -> list[dict[str, Any]]:
+        """Return the events as a watcher posts them."""
+        return [
+            {"timestamp": render(start), "duration": duration / 1e6, "data": data}
+            for start, duration, data in self.rows
+        ]
 
 
 @dataclass(slots=True)
@@ -191,12 +207,24 @@ class Oracle:
                 )
                 for bucket in history.buckets
             ]
+        answer: dict[str, Any] = self._ask(asked)
+        return answer
+
+    def desktop_query(
+        self, *, window: str, afk: str, browsers: Sequence[str], classes: Sequence[Any]
+    ) -> str:
+        """Return the query that ActivityWatch's client library makes for a day."""
+        query: str = self._ask(
+            {"window": window, "afk": afk, "browsers": browsers, "classes": classes}
+        )
+        return query
+
+    def _ask(self, value: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.write(json.dumps(value) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        return json.loads(self._process.stdout.readline())
 
 
 def ours(query: str, history: History) -> Any:

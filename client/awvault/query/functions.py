@@ -8,7 +8,7 @@ from awvault.columns import timestamps
 from awvault.errors import InvalidInputError
 from awvault.query import grouping, labelling, periods
 from awvault.query.errors import QueryFunctionError, QueryInterpretError, shown
-from awvault.query.patterns import matcher
+from awvault.query.patterns import compiled
 from awvault.query.snapshot import Snapshot
 from awvault.query.values import Events, Pool, Seconds, Value
 
@@ -190,7 +190,8 @@ def _period(context: Context) -> tuple[int, int]:
 def _filter_keyvals_regex(
     context: Context, events: Events, key: str, pattern: str
 ) -> Events:
-    return grouping.filter_matching(events, key, matcher(pattern, context.pool.budget))
+    matches = compiled(pattern, context.pool.budget).matches
+    return grouping.filter_matching(events, key, matches)
 
 
 def _limit_events(_: Context, events: Value, count: int) -> Value:

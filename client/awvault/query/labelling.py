@@ -1,14 +1,14 @@
 """Functions that add to what events say: categories, tags, the parts of addresses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlparse
 
 from awvault.query.budget import Budget
 from awvault.query.errors import QueryFunctionError
-from awvault.query.patterns import Matcher, matcher
+from awvault.query.patterns import Pattern, compiled
 from awvault.query.values import Data, Events, Value
 
 UNCATEGORIZED: Final = "Uncategorized"
@@ -21,40 +21,75 @@ _COUNT_BEFORE: Final = re.compile(r"^\([0-9]+\)\s*")
 _FRAMES: Final = re.compile(r"FPS:\s+[0-9.]+")
 _UNSAVED_DOT: Final = re.compile(r"^(?:●|\*)\s*")
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """When an event belongs to a class."""
 
-    matches: Matcher | None
+    name: Value
+    pattern: Pattern | None
     """None: never."""
-    keys: Sequence[Value]
-    """The keys whose values are looked at; empty: all."""
+    keys: tuple[str, ...] | None
+    """The keys whose values are looked at; None: all."""
     priority: int | None
-    known: dict[str, bool]
-    """What was found out about each text."""
 
-    def holds(self, data: Data) -> bool:
-        """Say whether a text of the data matches."""
-        matches = self.matches
-        if matches is None:
-            return False
-        known = self.known
-        values = (
-            [data[key] for key in self.keys if isinstance(key, str) and key in data]
-            if self.keys
-            else data.values()
-        )
-        for value in values:
-            if isinstance(value, str):
-                found = known.get(value)
-                if found is None:
-                    found = known[value] = matches(value)
-                if found:
-                    return True
-        return False
+    @property
+    def rank(self) -> int:
+        """What the class counts against others that match too."""
+        if self.priority is not None:
+            return self.priority
+        return LEVEL_RANK * len(self.name)
+
+
+class _Matching:
+    """Which of some rules match, each distinct text being looked at once.
+
+    The answer is a number in which each rule that matches has set its bit.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        groups: dict[tuple[str, ...] | None, list[tuple[Pattern, int]]] = {}
+        for at, rule in enumerate(rules):
+            if rule.pattern is not None:
+                groups.setdefault(rule.keys, []).append((rule.pattern, 1 << at))
+        self._groups = [
+            (keys, _matching_texts(patterns)) for keys, patterns in groups.items()
+        ]
+
+    def of(self, data: Data) -> int:
+        """Return the rules that match data."""
+        found = 0
+        for keys, texts in self._groups:
+            for value in (
+                data.values()
+                if keys is None
+                else [data[key] for key in keys if key in data]
+            ):
+                if isinstance(value, str):
+                    found |= texts(value)
+        return found
+
+
+def _matching_texts(patterns: Sequence[tuple[Pattern, int]]) -> Callable[[str], int]:
+    """Return what tells which patterns, each with its bit, are found in a text."""
+    words = [(word, bit) for pattern, bit in patterns for word in pattern.words or ()]
+    others = [(pattern.matches, bit) for pattern, bit in patterns if not pattern.words]
+    known: dict[str, int] = {}
+
+    def matching(text: str) -> int:
+        found = known.get(text)
+        if found is None:
+            found = 0
+            for word, bit in words:
+                if word in text:
+                    found |= bit
+            for matches, bit in others:
+                if matches(text):
+                    found |= bit
+            known[text] = found
+        return found
+
+    return matching
 
 
 def categorize(events: Events, classes: Value) -> Events:
@@ -63,19 +98,18 @@ def categorize(events: Events, classes: Value) -> Events:
     Of several, the one of the highest rank: ten for each level, or its rule's
     `priority`; of equal rank the last.
     """
-    rules = [
-        (category, rule.priority if rule.priority is not None else rank, rule)
-        for category, rule in _rules(classes, events.pool.budget)
-        if (rank := LEVEL_RANK * _levels(category))
-    ]
+    # A category without a level is none.
+    rules = [rule for rule in _rules(classes, events.pool.budget) if rule.name]
+    for rule in rules:
+        if not isinstance(rule.name, list | str):
+            raise QueryFunctionError("the name of a category must be a list of texts")
+    rules.sort(key=lambda rule: rule.rank)
+    matching = _Matching(rules).of
+    names = [[UNCATEGORIZED], *(rule.name for rule in rules)]
 
     def change(data: Data) -> Data:
-        found: Value = [UNCATEGORIZED]
-        highest: int | None = None
-        for category, rank, rule in rules:
-            if (highest is None or rank >= highest) and rule.holds(data):
-                found, highest = category, rank
-        return data | {"$category": found}
+        # The highest bit is the rule of the highest rank.
+        return data | {"$category": names[matching(data).bit_length()]}
 
     return events.with_data(events.pool.mapped(events.data, change))
 
@@ -83,18 +117,17 @@ def categorize(events: Events, classes: Value) -> Events:
 def tag(events: Events, classes: Value) -> Events:
     """Give each event the names of all classes whose rules match."""
     rules = _rules(classes, events.pool.budget)
+    matching = _Matching(rules).of
 
     def change(data: Data) -> Data:
-        return data | {"$tags": [name for name, rule in rules if rule.holds(data)]}
+        found = matching(data)
+        names = [rule.name for at, rule in enumerate(rules) if found >> at & 1]
+        return data | {"$tags": names}
 
     return events.with_data(events.pool.mapped(events.data, change))
 
 
-def _levels(category: Value) -> int:
-    return len(category) if isinstance(category, list | str) else 0
-
-
-def _rules(classes: Value, budget: Budget) -> list[tuple[Value, Rule]]:
+def _rules(classes: Value, budget: Budget) -> list[Rule]:
     found = []
     for item in classes:
         if not isinstance(item, list) or len(item) != 2:
@@ -106,30 +139,27 @@ def _rules(classes: Value, budget: Budget) -> list[tuple[Value, Rule]]:
             raise QueryFunctionError(
                 'the rule of a class must be a dict, such as {"regex": "Firefox"}'
             )
-        found.append((name, _rule(rule, budget)))
+        found.append(_rule(name, rule, budget))
     return found
 
 
-def _rule(rule: Data, budget: Budget) -> Rule:
+def _rule(name: Value, rule: Data, budget: Budget) -> Rule:
     priority = rule.get("priority", rule.get("weight"))
     given = "priority" in rule or "weight" in rule
     if given and (isinstance(priority, bool) or not isinstance(priority, int)):
         raise QueryFunctionError("priority/weight must be an integer")
-    pattern = rule.get("regex")
-    if pattern and not isinstance(pattern, str):
+    regex = rule.get("regex")
+    if regex and not isinstance(regex, str):
         raise QueryFunctionError("the regex of a rule must be a text")
-    keys = rule.get("select_keys") or []
-    if not isinstance(keys, list):
+    keys = rule.get("select_keys") or None
+    if keys is not None and not isinstance(keys, list):
         raise QueryFunctionError("the select_keys of a rule must be a list")
+    ignore_case = bool(rule.get("ignore_case"))
     return Rule(
-        matches=(
-            matcher(pattern, budget, ignore_case=bool(rule.get("ignore_case")))
-            if pattern
-            else None
-        ),
-        keys=keys,
+        name=name,
+        pattern=compiled(regex, budget, ignore_case=ignore_case) if regex else None,
+        keys=keys if keys is None else tuple(k for k in keys if isinstance(k, str)),
         priority=priority if given else None,
-        known={},
     )
 
 

@@ -185,7 +185,13 @@ def _statement(text: str, count: _Count) -> Statement:
     if not before.strip():
         raise QueryParseError("Cannot assign to a non-variable")
     reader = _Reader(text, 0, count)
-    value = reader.value(0)
+    try:
+        value = reader.value(0)
+    except QueryParseError:
+        _Reader(before.rstrip(), 0, count).value(
+            0
+        )  # of the variable alone, if it is that
+        raise
     if isinstance(value, Call) and reader.at_end():
         return Statement(None, value)
     if not assigns:

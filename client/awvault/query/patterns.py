@@ -5,7 +5,8 @@ engine. Any other runs in `regex`, which can be stopped, and lets other threads 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import regex
@@ -32,34 +33,50 @@ _REPEAT: Final = re.compile(r"\{([0-9]{0,18})(?:,([0-9]{0,18}))?\}")
 _ODD_CASES: Final = frozenset("\u0130\u0131\u017f\u212a")
 
 
-def matcher(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Matcher:
-    """Return what says whether a pattern is found in a text.
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern, ready to be looked for."""
 
-    Raises `QueryFunctionError` for what is no pattern, or too large a one; what it
-    returns raises it where a text takes too long.
+    matches: Matcher
+    """Says whether it is found in a text; raises where that takes too long."""
+    words: Sequence[str] | None
+    """If not None, any of these words in a text is all that it asks for."""
+
+
+def compiled(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Pattern:
+    """Return a pattern that can be looked for.
+
+    Raises `QueryFunctionError` for what is no pattern, or too large a one.
     """
     if len(pattern) > PATTERN_CHARS_MAX:
         raise QueryFunctionError(
             f"a regex has {len(pattern)} characters, at most {PATTERN_CHARS_MAX} are"
             " compiled"
         )
-    if _WORDS.fullmatch(pattern) and (not ignore_case or pattern.isascii()):
-        return _words(pattern, budget, ignore_case=ignore_case)
-    return _expression(pattern, budget, ignore_case=ignore_case)
+    if not _WORDS.fullmatch(pattern):
+        return Pattern(_expression(pattern, budget, ignore_case=ignore_case), None)
+    words = _words(pattern)
+    if not ignore_case:
+        return Pattern(
+            lambda text: any([word in text for word in words]),  # noqa: C419 - faster
+            words,
+        )
+    if not pattern.isascii():
+        return Pattern(_expression(pattern, budget, ignore_case=True), None)
+    return Pattern(_words_in_any_case(words, pattern, budget), None)
 
 
-def _words(pattern: str, budget: Budget, *, ignore_case: bool) -> Matcher:
+def _words(pattern: str) -> list[str]:
     words = [""]
     for piece in _PIECE.findall(pattern):
         if piece == "|":
             words.append("")
         else:
             words[-1] += piece[-1]
-    if not ignore_case:
-        if len(words) == 1:
-            (word,) = words
-            return lambda text: word in text
-        return lambda text: any([word in text for word in words])  # noqa: C419 - faster
+    return words
+
+
+def _words_in_any_case(words: Sequence[str], pattern: str, budget: Budget) -> Matcher:
     words = [word.lower() for word in words]
     slow: list[Matcher] = []
 

@@ -226,11 +226,13 @@ def identity(value: Value) -> Hashable:
     1, 1.0 and true are one.
     """
     if isinstance(value, dict):
-        return "{", frozenset([(name, identity(item)) for name, item in value.items()])
+        try:
+            return "{", frozenset(value.items())
+        except TypeError:  # a list or dict is inside
+            items = [(name, identity(item)) for name, item in value.items()]
+            return "{", frozenset(items)
     if isinstance(value, list):
         return "[", tuple([identity(item) for item in value])
-    if isinstance(value, Events):
-        return "events", id(value)
     known: Hashable = value
     return known
 

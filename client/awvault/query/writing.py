@@ -40,6 +40,11 @@ def write_value(value: Value) -> Iterator[bytes]:
 
 
 def _write_events(events: Events) -> Iterator[bytes]:
+    pool = events.pool
+    written = pool.written
+    for number in pool.used(events.data):
+        if number not in written:
+            written[number] = _data(pool.value(number))
     opening = b"["
     for begin in range(0, len(events), CHUNK_ROWS):
         rows = slice(begin, begin + CHUNK_ROWS)
@@ -47,7 +52,7 @@ def _write_events(events: Events) -> Iterator[bytes]:
             _EVENT
             % (data, duration, b"null" if number == NO_ID else b"%d" % number, at)
             for data, duration, number, at in zip(
-                _texts(events, rows),
+                [written[number] for number in events.data[rows].tolist()],
                 render_seconds_many(events.duration[rows]),
                 events.id[rows].tolist(),
                 render_many(events.start[rows]),
@@ -57,18 +62,6 @@ def _write_events(events: Events) -> Iterator[bytes]:
         yield opening + b",".join(objects)
         opening = b","
     yield b"[]" if opening == b"[" else b"]"
-
-
-def _texts(events: Events, rows: slice) -> list[bytes]:
-    pool = events.pool
-    written = pool.written
-    found = []
-    for number in events.data[rows].tolist():
-        text = written.get(number)
-        if text is None:
-            text = written[number] = _data(pool.value(number))
-        found.append(text)
-    return found
 
 
 def _data(value: Value) -> bytes:

@@ -16,7 +16,7 @@ from awvault.query import (
 )
 from awvault.query.interpreting import interpret
 from awvault.query.parsing import parse_program
-from awvault.query.patterns import matcher
+from awvault.query.patterns import compiled
 from awvault.query.values import Pool
 from tests.helpers.query_oracle import Bucket, History, Row, ours
 from tests.helpers.query_texts import SLOW_PATTERN, SLOW_TEXT
@@ -356,7 +356,7 @@ def test_a_pattern_is_found(
     pattern: str, ignore_case: bool, text: str, found: bool
 ) -> None:
     """Plain words and expressions match as Python's expressions do."""
-    assert matcher(pattern, Budget(), ignore_case=ignore_case)(text) is found
+    assert compiled(pattern, Budget(), ignore_case=ignore_case).matches(text) is found
 
 
 def test_a_pattern_that_takes_too_long_is_stopped(

@@ -70,7 +70,7 @@ def test_a_query_means(text: str, result: Any) -> None:
         ("a = nop(1;", "Parse", "Invalid syntax for value to assign"),
         ("a = nop(1", "Parse", "Invalid syntax for value to assign"),
         ("a = %;", "Parse", "Syntax error: %"),
-        ("% = 1;", "Parse", "Syntax error: % = 1"),
+        ("% = 1;", "Parse", "Syntax error: %"),
         ("a = [1, 2;", "Parse", "Syntax error: [1, 2"),
         ("a = [1 2];", "Parse", "Syntax error: 2]"),
         ("a = (1 2);", "Parse", "Syntax error: 2)"),
