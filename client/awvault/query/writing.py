@@ -12,7 +12,16 @@ from awvault.query.values import NO_ID, Events, Seconds, Value
 CHUNK_ROWS: Final = 1_000
 """Events of one piece."""
 
-_EVENT: Final = b'{"data":%b,"duration":%b,"id":%b,"timestamp":"%b"}'
+_END: Final = b'"}'
+_FIXED: Final = (
+    b'"},{"data":',
+    b',"duration":',
+    b',"id":',
+    b',"timestamp":"',
+)
+"""What stands before each column of an event; the first ends the event before it."""
+_PIECES: Final = 2 * len(_FIXED)
+_NO_ID: Final = b"%d" % NO_ID
 
 
 def write_value(value: Value) -> Iterator[bytes]:
@@ -47,21 +56,34 @@ def _write_events(events: Events) -> Iterator[bytes]:
             written[number] = _data(pool.value(number))
     opening = b"["
     for begin in range(0, len(events), CHUNK_ROWS):
-        rows = slice(begin, begin + CHUNK_ROWS)
-        objects = [
-            _EVENT
-            % (data, duration, b"null" if number == NO_ID else b"%d" % number, at)
-            for data, duration, number, at in zip(
-                [written[number] for number in events.data[rows].tolist()],
-                render_seconds_many(events.duration[rows]),
-                events.id[rows].tolist(),
-                render_many(events.start[rows]),
-                strict=True,
-            )
-        ]
-        yield opening + b",".join(objects)
+        yield opening + _objects(events, slice(begin, begin + CHUNK_ROWS))
         opening = b","
     yield b"[]" if opening == b"[" else b"]"
+
+
+def _objects(events: Events, rows: slice) -> bytes:
+    """Return some events as objects with commas between them.
+
+    To join the texts of columns is several times faster than to write each event.
+    """
+    written = events.pool.written
+    numbers = events.data[rows].tolist()
+    pieces = [b""] * (_PIECES * len(numbers))
+    for at, fixed in enumerate(_FIXED):
+        pieces[2 * at :: _PIECES] = [fixed] * len(numbers)
+    pieces[1::_PIECES] = [written[number] for number in numbers]
+    pieces[3::_PIECES] = render_seconds_many(events.duration[rows])
+    pieces[5::_PIECES] = _ids(events, rows)
+    pieces[7::_PIECES] = render_many(events.start[rows])
+    return b"".join(pieces)[len(_END) + 1 :] + _END
+
+
+def _ids(events: Events, rows: slice) -> list[bytes]:
+    ids = events.id[rows]
+    texts = msgspec.json.encode(ids.tolist())[1:-1].split(b",")
+    if (ids == NO_ID).any():
+        return [b"null" if text == _NO_ID else text for text in texts]
+    return texts
 
 
 def _data(value: Value) -> bytes:
