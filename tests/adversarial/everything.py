@@ -178,8 +178,12 @@ class Life:
             yield f"standard error of aw-server {at}", server.stderr_file.read_bytes()
 
 
-def live(life: Life) -> None:
-    """Do everything, and look at the disk while it runs, killed, and stopped."""
+def live(life: Life, *, is_dear: bool = False) -> None:
+    """Do everything, and look at the disk while it runs, killed, and stopped.
+
+    With `is_dear`, each opening of the vault costs as much as the product has it
+    cost: then, without a server, only commands that write and read everything run.
+    """
     home = life.home
     server = home.serve()
     watch(life, server)
@@ -189,7 +193,12 @@ def live(life: Life) -> None:
     assert {"vault.db", "vault.db-wal", "vault.db-shm"} <= life.files_seen
     server.kill()
     life.look("after SIGKILL")
-    _commands(life, "--json")
+    if is_dear:
+        _add(life)
+        life.command("export", shows=True)
+        life.command("verify", "--json")
+    else:
+        _commands(life, "--json")
     life.look("without a server")
     server = home.serve()
     _watch_again(life, server)
@@ -376,17 +385,20 @@ def be_refused(life: Life, server: Reachable) -> None:
                 pass
 
 
-def _commands(life: Life, *form: str) -> None:
-    """Every command of `awvault`, through the server or without one."""
-    added = json.dumps({"note": TEXTS["added"]})
+def _add(life: Life) -> None:
     life.command(
         "add",
         TEXTS["bucket"],
-        added,
+        json.dumps({"note": TEXTS["added"]}),
         "--timestamp",
         iso("insert time"),
         shows=True,
     )
+
+
+def _commands(life: Life, *form: str) -> None:
+    """Every command of `awvault`, through the server or without one."""
+    _add(life)
     life.command("buckets", *form, shows=True)
     life.command("events", TEXTS["bucket"], *form, shows=True)
     exported = life.command("export", shows=True)

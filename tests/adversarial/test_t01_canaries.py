@@ -95,7 +95,7 @@ def test_no_canary_with_the_shipped_commands(tmp_path: Path) -> None:
         tmp_path / "home", root=Root.SHIPPED, passphrase=None, log_level="debug"
     ) as where:
         life = Life(where)
-        live(life)
+        live(life, is_dear=True)
         _assert_was_there(life)
         assert life.files_seen <= NAMES_ALLOWED
         (kept,) = where.config_dir.iterdir()

@@ -141,11 +141,13 @@ async def test_no_answer_comes_before_the_commit(
     host.probe = hold
     appending = asyncio.create_task(mine.append(member.client_id(), [first]))
     await asyncio.to_thread(reached.wait, HELD_SECONDS_MAX)
-    # The host answers others meanwhile, and this one not.
-    assert (await mine.get("/heads")).as_(HeadsAnswer).heads == []
-    assert not appending.done()
+    try:
+        # The host answers others meanwhile, and this one not.
+        assert (await mine.get("/heads")).as_(HeadsAnswer).heads == []
+        assert not appending.done()
+    finally:
+        go_on.set()
 
-    go_on.set()
     assert (await appending).status == 201
     assert await stored(member, mine) == [first]
 
