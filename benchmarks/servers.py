@@ -212,18 +212,20 @@ def activitywatch_python() -> Path | None:
     return path if path.exists() else None
 
 
-def start_activitywatch(home: Path) -> StartedServer:
+def start_activitywatch(
+    home: Path, *, program: Sequence[str] = ("-m", "aw_server")
+) -> StartedServer:
     """Start ActivityWatch's `aw-server` as a user would: not in its testing mode.
 
     Testing mode runs Flask's debugger and prints JSON with indentation, so it
-    is slower.
+    is slower. `program` is what Python is told to run.
     """
     python = activitywatch_python()
     if python is None:
         raise StartError("ActivityWatch's server is missing: make env-activitywatch")
     port = free_port()
     process, log = _start(
-        [str(python), "-m", "aw_server", "--host", "127.0.0.1", "--port", str(port)],
+        [str(python), *program, "--host", "127.0.0.1", "--port", str(port)],
         home,
     )
     server = StartedServer("activitywatch", ("127.0.0.1", port), home, process)

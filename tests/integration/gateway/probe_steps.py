@@ -20,6 +20,8 @@ def steps() -> Iterator[Step]:
     yield from single_events()
     yield from heartbeats()
     yield from refusing_heartbeats()
+    yield from queries()
+    yield from settings()
     yield from guards()
     yield from deleting_buckets()
 
@@ -440,6 +442,185 @@ def refusing_heartbeats() -> Iterator[Step]:
     yield post(bucket("%", "/events"), event("2024-03-01T10:00:10+00:00", 1.0, n=2))
     yield post(other, two, "by-id")
     yield get(bucket("%", "/events"), "by-id")
+
+
+WINDOWS: Final = [
+    {"app": "Code", "title": "main.py"},
+    {"app": "Firefox", "title": "ActivityWatch - GitHub"},
+    {"app": "Code", "title": "test.py"},
+    {"app": "Slack", "title": "(3) Slack"},
+    {"app": "Firefox", "title": "a video \u2013 YouTube"},
+    {"app": "Code", "title": "main.py"},
+]
+PERIOD: Final = "2024-03-04T00:00:00+00:00/2024-03-05T00:00:00+00:00"
+CLASSES: Final = json.dumps(
+    [
+        [["Work"], {"regex": "Code"}],
+        [["Web", "Video"], {"regex": "youtube", "ignore_case": True}],
+    ]
+)
+EXPRESSIONS: Final = [
+    "1",
+    "-1",
+    "1.5",
+    '"a"',
+    "'a'",
+    r'"a\"b"',
+    "True",
+    "false",
+    "[]",
+    "[1, 'a', [2]]",
+    "{}",
+    '{"a": 1, "b": [2, {}]}',
+    "NAME",
+    "STARTTIME",
+    "ENDTIME",
+    "w",
+    "nop()",
+    'query_bucket("q-afk")',
+    'query_bucket(find_bucket("q-win"))',
+    'find_bucket("q-win")',
+    'find_bucket("q-win", "box")',
+    'find_bucket("q-win", "other")',
+    'find_bucket("nothing")',
+    'query_bucket("nothing")',
+    'query_bucket_eventcount("q-window")',
+    'filter_keyvals(w, "app", ["Code"])',
+    'filter_keyvals(w, "nothing", ["Code"])',
+    'exclude_keyvals(w, "app", ["Code", "Slack"])',
+    'filter_keyvals_regex(w, "title", "^main|GitHub$")',
+    'filter_keyvals_regex(w, "title", "(")',
+    'filter_period_intersect(w, filter_keyvals(a, "status", ["not-afk"]))',
+    "filter_period_intersect(a, w)",
+    "period_union(a, w)",
+    "union_no_overlap(a, w)",
+    "limit_events(w, 2)",
+    "limit_events(w, 0)",
+    'merge_events_by_keys(w, ["app"])',
+    'merge_events_by_keys(w, ["app", "title"])',
+    "merge_events_by_keys(w, [])",
+    'merge_events_by_keys(w, ["nothing"])',
+    'chunk_events_by_key(w, "app")',
+    "sort_by_timestamp(w)",
+    "sort_by_duration(w)",
+    "sum_durations(w)",
+    "sum_durations([])",
+    "concat(w, a)",
+    "concat(w, [])",
+    "flood(w)",
+    "flood(w, 60)",
+    "simplify_window_titles(w, 'title')",
+    "split_url_events(u)",
+    f"categorize(w, {CLASSES})",
+    'tag(w, [["dev", {"regex": "py"}], ["web", {"regex": "Firefox"}]])',
+    f'sort_by_duration(merge_events_by_keys(categorize(w, {CLASSES}), ["$category"]))',
+    "unknown(1)",
+    "b",
+    "flood()",
+    "flood(1)",
+    "limit_events(w, 'x')",
+    "limit_events(w)",
+    "sum_durations(w, w)",
+    'filter_keyvals(w, 1, ["a"])',
+    "(",
+    "[1",
+    '"a',
+    "1 +",
+    "",
+]
+
+
+def queries() -> Iterator[Step]:
+    for name, kind in (("q-window", "currentwindow"), ("q-afk", "afkstatus")):
+        yield post(bucket(name), BUCKET | {"type": kind})
+    yield post(bucket("q-web"), BUCKET | {"type": "web.tab.current"})
+    rows = [
+        event(f"2024-03-04T09:{at * 2:02}:00+00:00", 100.0 + at, **data)
+        for at, data in enumerate(WINDOWS)
+    ]
+    yield post(bucket("q-window", "/events"), rows)
+    states = [
+        event("2024-03-04T09:00:00+00:00", 400.0, status="not-afk"),
+        event("2024-03-04T09:06:40+00:00", 120.0, status="afk"),
+        event("2024-03-04T09:08:40+00:00", 300.0, status="not-afk"),
+    ]
+    yield post(bucket("q-afk", "/events"), states)
+    pages = [
+        event(
+            f"2024-03-04T10:{at:02}:00+00:00",
+            30.0,
+            url=f"https://www.example.org:80{at}/a/b?c=d#e",
+            title=f"page {at}",
+        )
+        for at in range(3)
+    ]
+    yield post(bucket("q-web", "/events"), pages)
+    reads = [
+        'w = query_bucket("q-window");',
+        'a = query_bucket("q-afk");',
+        'u = query_bucket("q-web");',
+    ]
+    for expression in EXPRESSIONS:
+        asked = {"timeperiods": [PERIOD], "query": [*reads, f"RETURN = {expression};"]}
+        differs = "query-text" if expression in {"1.5", "[1"} else ""
+        yield post("/api/0/query/?name=probe", asked, differs)
+    for lines in (
+        ["RETURN = 1"],
+        ["RETURN = 1;;"],
+        ["a = 1;", "RETURN = a;"],
+        ["a=1;RETURN=a;"],
+        ["RETURN", " = ", "1;"],
+        ["a = 1;"],
+        [],
+        [""],
+        ["RETURN = 1;", "RETURN = 2;"],
+        ["1 = 2;"],
+        ["RETURN == 1;"],
+        ["= 1;"],
+        ["\n RETURN = 1;\n"],
+    ):
+        yield post("/api/0/query/", {"timeperiods": [PERIOD], "query": lines})
+    counted = ['RETURN = sum_durations(query_bucket("q-window"));']
+    for period in (
+        "2024-03-04T09:00:30Z/2024-03-04T09:03:00Z",
+        "2024-03-04/2024-03-05",
+        "2024-03-04T10:00:00+01:00/2024-03-04T10:02:30+01:00",
+        "2024-03-05/2024-03-04",
+        "2024-03-04/2024-03-05/x",
+        "2024-03-04",
+        "x/y",
+        "",
+    ):
+        yield post("/api/0/query/", {"timeperiods": [period], "query": counted})
+    yield post("/api/0/query/", {"timeperiods": [], "query": counted})
+    yield post("/api/0/query/", {"timeperiods": [PERIOD] * 3, "query": counted})
+    yield post("/api/0/query", {"timeperiods": [PERIOD], "query": counted}, "slash")
+    wrong: list[Any] = [
+        {},
+        {"query": counted},
+        {"timeperiods": [PERIOD]},
+        {"timeperiods": PERIOD, "query": counted},
+        {"timeperiods": [PERIOD], "query": counted[0]},
+        {"timeperiods": [5], "query": counted},
+        {"timeperiods": [PERIOD], "query": [None]},
+        [],
+        None,
+    ]
+    for value in wrong:
+        yield post("/api/0/query/", value)
+    yield Step(method="POST", path="/api/0/query/", body=b"{")
+    yield call("GET", "/api/0/query/", "pages")
+    yield call("OPTIONS", "/api/0/query/", "pages")
+
+
+def settings() -> Iterator[Step]:
+    path = "/api/0/settings"
+    yield get(path, "settings")
+    yield post(f"{path}/theme", "dark", "settings")
+    yield post(f"{path}/startOfDay", {"a": [1, None]}, "settings")
+    for tail in ("", "/theme", "/nothing"):
+        yield get(f"{path}{tail}", "settings")
+    yield call("DELETE", f"{path}/theme", "settings")
 
 
 def guards() -> Iterator[Step]:
