@@ -104,13 +104,13 @@ async def test_what_is_on_the_screen_is_stored(screen: str, tmp_path: Path) -> N
             assert await watcher.stdout.readline() == b"watching\n"
             loop = asyncio.get_running_loop()
             end = loop.time() + SECONDS
-            # Time has to pass here: it is what is watched. A person types through
-            # the first half, and is away in the second.
-            while (left := end - loop.time()) > WINDOW_SECONDS + SLACK_SECONDS:
+            # Time has to pass here: it is what is watched. A person types at
+            # first, and is then away.
+            while end - loop.time() > WINDOW_SECONDS + SLACK_SECONDS:
                 shown.append(f"file {len(shown)}: é€😀")
                 await tell(window, app="editor", title=shown[-1])
                 for _ in range(4):
-                    if left > SECONDS / 2:
+                    if end - loop.time() > 0.6 * SECONDS:
                         await tell(window, press=True)
                     await asyncio.sleep(WINDOW_SECONDS / 4)
             await tell(window, app="editor", title="after")

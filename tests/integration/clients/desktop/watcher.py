@@ -17,7 +17,7 @@ from Xlib import X, display
 POLL_SECONDS = 0.1
 COMMIT_SECONDS = 0.5
 """How long the client merges heartbeats before it sends them; usually 10."""
-AFK_SECONDS = 1.0
+AFK_SECONDS = 0.7
 """Without a key for this long, nobody is there; usually 180."""
 
 
