@@ -1,5 +1,6 @@
 """What the documentation claims, as far as a machine can tell."""
 
+import itertools
 import json
 import os
 import pkgutil
@@ -217,7 +218,8 @@ def test_command_lines_in_the_pages_are_understood(page: Path) -> None:
             program = max((n for n in known if line.startswith(f"{n} ")), key=len)
         options = options_of(known[program])
         if program == "awvault":
-            (name,) = [word for word in rest if f"awvault {word}" in known][:1] or [""]
+            names = [*map(" ".join, itertools.pairwise(rest)), *rest]
+            (name,) = [name for name in names if f"awvault {name}" in known][:1] or [""]
             assert name or set(rest) <= options, words
             options = options | options_of(known.get(f"awvault {name}", known[program]))
         used = {word.partition("=")[0] for word in rest if word.startswith("--")}

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "sessions": ("account", "The account's sessions at its host."),
     "recovery": ("recovery", "Make a new recovery key, or use the one you have."),
     "api-key": ("apikey", "The key that programs show to aw-server, where one is set."),
+    "service": ("service", "Run aw-server at login, in the background."),
     "passphrase": ("passphrase", "Change the passphrase, or prove it."),
 }
 
