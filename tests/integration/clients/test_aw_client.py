@@ -16,6 +16,7 @@ import json, sys, time
 from datetime import datetime, timedelta, timezone
 from aw_client import ActivityWatchClient
 from aw_core.models import Event
+import requests
 
 START = datetime(2024, 3, 1, 10, tzinfo=timezone.utc)
 LATER = START + timedelta(hours=2)
@@ -67,6 +68,17 @@ seen["count"] = client.get_eventcount("other")
 seen["count in range"] = client.get_eventcount(
     "other", start=LATER, end=LATER + timedelta(seconds=9)
 )
+WHILE = [(START, LATER + timedelta(hours=1))]
+seen["query"] = client.query(
+    "events = query_bucket(find_bucket('other')); RETURN = sort_by_duration(events);",
+    WHILE,
+)
+try:
+    client.query("RETURN = no_such_function();", WHILE)
+except requests.HTTPError as error:
+    seen["wrong query"] = [error.response.status_code, error.response.json()]
+client.set_setting("classes", [{"name": ["Work"], "rule": {"type": "none"}}])
+seen["settings"] = [client.get_setting(), client.get_setting("classes")]
 events = client.get_events("other")
 seen["all"] = [e.to_json_dict() for e in events]
 seen["limited"] = [e.to_json_dict() for e in client.get_events("other", limit=2)]
@@ -123,6 +135,15 @@ async def test_the_real_client_works(tmp_path: Path) -> None:
 
     assert seen["count"] == 102
     assert seen["count in range"] == 10
+    (result,) = seen["query"]
+    assert len(result) == 102
+    assert [found["duration"] for found in result[:3]] == [7, 4, 1]
+    status, error = seen["wrong query"]
+    assert status == 400
+    assert error["type"] == "QueryInterpretException"
+    assert "no_such_function" in error["message"]
+    classes = [{"name": ["Work"], "rule": {"type": "none"}}]
+    assert seen["settings"] == [{"classes": classes}, classes]
     assert len(seen["all"]) == 102
     starts = [shown["timestamp"] for shown in seen["all"]]
     assert starts == sorted(starts, reverse=True)

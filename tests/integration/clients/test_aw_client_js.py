@@ -50,4 +50,7 @@ async def test_the_javascript_client_works(tmp_path: Path) -> None:
     assert seen["replaced"]["data"]["title"] == "six"
     assert seen["countAfter"] == 4
     assert seen["missing"] == 404
+    assert seen["query"] == [65]
+    assert seen["setting"] == {"name": "dark", "scale": 1.5}
+    assert seen["settings"] == {"theme": seen["setting"]}
     assert seen["left"] == ["aw-watcher-web-test"]

@@ -47,6 +47,14 @@ async function main(port) {
     seen.missing = error.response.status;
   }
 
+  seen.query = await client.query(
+    [{ start: at(0), end: at(7200) }],
+    [`events = query_bucket("${bucket}");`, "RETURN = sum_durations(events);"],
+  );
+  await client.set_setting("theme", { name: "dark", scale: 1.5 });
+  seen.setting = await client.get_setting("theme");
+  seen.settings = await client.get_settings();
+
   const other = "to-delete";
   await client.createBucket(other, "test", "box");
   await client.deleteBucket(other);
