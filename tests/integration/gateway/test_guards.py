@@ -101,6 +101,9 @@ WRITES = [
     ("DELETE", "/api/0/buckets/window?force=1", None),
     ("DELETE", "/api/0/buckets/window/events/1", None),
     ("POST", "/api/0/activity/test", {"note": "x"}),
+    ("POST", "/api/0/settings/theme", "dark"),
+    ("DELETE", "/api/0/settings/theme", None),
+    ("POST", "/api/0/query", {"timeperiods": [], "query": []}),
 ]
 
 
