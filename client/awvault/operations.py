@@ -27,6 +27,7 @@ from awvault.passphrases import (
     find_passphrase,
 )
 from awvault.processes import DataDirectory, NoVaultError
+from awvault.query import Period, run_query
 from awvault.remote import RemoteNotes
 from awvault.service import (
     DOCUMENT_HASH_DIGITS,
@@ -38,6 +39,7 @@ from awvault.service import (
     ExportRequest,
     ImportResult,
     OnProgress,
+    QueryRequest,
     RepairResult,
     ServerStatus,
     Status,
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from awvault.vault import Facts, Vault
 
 PAGE_EVENTS: Final = 4_096
+PIECE_BYTES: Final = 1024 * 1024
+"""Of the text of a query's answer, what is sent at once."""
+
 CLIENT_NAME: Final = "awvault"
 """What buckets made by `awvault add` name as their client."""
 
@@ -285,6 +290,16 @@ class VaultService(AccountService, DatabaseService):
             text=row.text,
         )
         return b"%b,%b}" % (said[:-1], event)
+
+    async def query(self, request: QueryRequest) -> AsyncGenerator[bytes, None]:
+        """See `Service.query`."""
+        periods = [
+            Period.parse(text, field=f"period[{at}]")
+            for at, text in enumerate(request.periods)
+        ]
+        for piece in await run_query(self._vault, request.query, periods):
+            for at in range(0, len(piece), PIECE_BYTES):
+                yield msgspec.json.encode(piece[at : at + PIECE_BYTES])
 
     async def add(self, request: AddRequest) -> AddResult:
         """See `Service.add`."""

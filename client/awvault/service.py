@@ -265,6 +265,14 @@ class EventsRequest(Message, frozen=True):
     history: bool = False
 
 
+class QueryRequest(Message, frozen=True):
+    """A query in ActivityWatch's language, and the periods it is asked for."""
+
+    query: str
+    # Two times in ISO 8601 with a slash between them.
+    periods: list[str]
+
+
 class AddRequest(Message, frozen=True):
     """One event to store."""
 
@@ -668,6 +676,12 @@ class Service(StoreService, Protocol):
         """Yield events, newest first, each one JSON object without a newline.
 
         With `history`, each revision of them, with who wrote it and what it did.
+        """
+
+    def query(self, request: QueryRequest) -> AsyncGenerator[bytes, None]:
+        """Yield the text of a JSON array, the result for each period, in pieces.
+
+        Each piece is some bytes of the text, as `msgspec` writes bytes to JSON.
         """
 
     async def add(self, request: AddRequest) -> AddResult:

@@ -34,7 +34,11 @@ def json_text(raw: bytes) -> str:
     Outside strings, compact JSON has printing characters only, so each escape
     falls inside a string, where it stands for the character.
     """
-    text = raw.decode("utf-8", "surrogatepass")
+    return printable_json(raw.decode("utf-8", "surrogatepass"))
+
+
+def printable_json(text: str) -> str:
+    """Return what `json_text` returns, of JSON that is text already."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _json_escape(c) for c in text)

@@ -9,6 +9,7 @@ import click
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_CHARS_MAX: Final = 64
 _SECONDS_CHARS_MAX: Final = 32
+_PERIOD_CHARS_MAX: Final = 2 * _TIME_CHARS_MAX + 1
 
 
 class TimeType(click.ParamType[int]):
@@ -53,5 +54,28 @@ class SecondsType(click.ParamType[int]):
         return duration
 
 
+class PeriodType(click.ParamType[str]):
+    """Two dates or times in ISO 8601 with a slash between them; the text as it is."""
+
+    name = "period"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return `value` if it is a period."""
+        text = str(value)
+        start, slash, end = text.partition("/")
+        if not slash:
+            self.fail(
+                f'"{text[:_PERIOD_CHARS_MAX]}" is not two times with a slash between',
+                param,
+                ctx,
+            )
+        if TIME.convert(start, param, ctx) > TIME.convert(end, param, ctx):
+            self.fail("its end is before its start", param, ctx)
+        return text
+
+
 TIME: Final = TimeType()
+PERIOD: Final = PeriodType()
 SECONDS: Final = SecondsType()

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "buckets": ("reading", "List the buckets."),
     "undelete": ("reading", "Bring a deleted bucket back."),
     "events": ("reading", "List the events of a bucket."),
+    "query": ("querying", "Ask about the history in ActivityWatch's query language."),
     "add": ("writing", "Store one event."),
     "export": ("transfer", "Write buckets and events as JSON lines."),
     "import": ("transfer", "Read what export wrote."),

@@ -34,6 +34,7 @@ from awvault.service import (
     PassphraseRequest,
     PassphraseResult,
     Prepared,
+    QueryRequest,
     RecoveryRequest,
     RecoverySet,
     Registered,
@@ -95,6 +96,10 @@ class ControlClient:
     def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""
         return self._items("events", msgspec.json.encode(request))
+
+    def query(self, request: QueryRequest) -> AsyncGenerator[bytes, None]:
+        """See `Service.query`."""
+        return self._items("query", msgspec.json.encode(request))
 
     async def add(self, request: AddRequest) -> AddResult:
         """See `Service.add`."""

@@ -33,6 +33,7 @@ from awvault.service import (
     OnProgress,
     PassphraseRequest,
     Progress,
+    QueryRequest,
     RecoveryRequest,
     RegisterRequest,
     Service,
@@ -222,6 +223,9 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
     ),
     "events": lambda service, body: service.events(
         msgspec.json.decode(body, type=EventsRequest)
+    ),
+    "query": lambda service, body: service.query(
+        msgspec.json.decode(body, type=QueryRequest)
     ),
     "add": lambda service, body: _with_request(service.add, AddRequest, body),
     "export": lambda service, body: service.export_lines(
