@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ OWN = [
     "moz-extension://6d4ea9b2-5f1c-4f0b-a7a1-111111111111",
     "chrome-extension://nglaklhklhcoonedhgnpgddginnjdadi",
 ]
-WRITES = [
+WRITES: list[tuple[str, str, Any]] = [
     ("POST", "/api/0/buckets/new", BUCKET),
     ("POST", "/api/0/buckets/window/events", event(a=1)),
     ("POST", "/api/0/buckets/window/heartbeat?pulsetime=1", event(a=1)),
