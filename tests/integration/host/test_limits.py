@@ -203,13 +203,16 @@ async def test_a_body_that_drips_is_cut_off(
     dripping = asyncio.create_task(drip())
     try:
         async with asyncio.timeout(10):
-            answer = await reader.read()
+            # A byte that comes after the end resets the connection, so what was
+            # answered is read before its end is waited for.
+            answer = await reader.readuntil(b'"body-timeout"')
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read()
     finally:
         dripping.cancel()
         writer.close()
 
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"body-timeout"' in answer
 
 
 async def test_a_body_that_comes_steadily_may_take_long(
