@@ -44,7 +44,7 @@ from tests.helpers.lying_host import LyingHost
 from tests.scenarios.history import Row
 
 USERNAME: Final = "ann"
-IMPATIENT: Final = Limits(connect_seconds=2.0, stall_seconds=0.5)
+IMPATIENT: Final = Limits(connect_seconds=4.0, stall_seconds=1.5)
 
 
 class CrashedError(Exception):
