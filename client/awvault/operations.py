@@ -59,6 +59,7 @@ from awvault.terminals import find_terminal
 from awvault.transfer.exporting import export_lines, rows_of
 from awvault.transfer.importing import Importer
 from awvault.transfer.lines import event_fields, timestamp
+from awvault.transfer.parts import decode_part
 from awvault.verifying import verify
 from awvault.view import read_view
 
@@ -334,13 +335,15 @@ class VaultService(AccountService, DatabaseService):
 
     def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.export_lines`."""
-        return export_lines(self._vault, request.buckets)
+        return export_lines(self._vault, request)
 
-    async def import_lines(
-        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    async def import_parts(
+        self, parts: AsyncIterator[bytes], on_progress: OnProgress
     ) -> ImportResult:
-        """See `Service.import_lines`."""
-        return await Importer(self._vault, on_progress).run(lines)
+        """See `Service.import_parts`."""
+        return await Importer(self._vault, on_progress).run(
+            decode_part(part) async for part in parts
+        )
 
     async def verify(
         self, request: VerifyRequest, on_progress: OnProgress

@@ -297,9 +297,32 @@ class AddResult(Message, frozen=True):
 
 
 class ExportRequest(Message, frozen=True):
-    """Which buckets. Empty: all."""
+    """What to export. Times in microseconds since 1970, UTC."""
 
+    # Empty: all.
     buckets: list[str] = []
+    # Only events that overlap this range, and those whole. None: no bound.
+    start: int | None = None
+    end: int | None = None
+    # "lines" or "activitywatch".
+    form: str = "lines"
+
+
+class BucketImported(Message, frozen=True):
+    """What an import did in one bucket."""
+
+    id: str
+    created: bool
+    events_read: int
+    events_added: int
+    # Events that were here already.
+    events_present: int
+    # Events that were here, and have gone on since.
+    events_extended: int
+    # Events that a filter took out.
+    events_filtered: int
+    # Events whose negative duration became 0.
+    events_adjusted: int
 
 
 class ImportResult(Message, frozen=True):
@@ -307,8 +330,11 @@ class ImportResult(Message, frozen=True):
 
     buckets_created: int
     events_added: int
-    # Events that were here already.
     events_present: int
+    events_extended: int
+    events_filtered: int
+    events_adjusted: int
+    buckets: list[BucketImported]
 
 
 class Finding(Message, frozen=True):
@@ -690,10 +716,10 @@ class Service(StoreService, Protocol):
     def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an export, each without its newline."""
 
-    async def import_lines(
-        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    async def import_parts(
+        self, parts: AsyncIterator[bytes], on_progress: OnProgress
     ) -> ImportResult:
-        """Add what an export holds and is not here. Twice adds nothing more."""
+        """Add what is not here of `parts`, encoded as in `transfer.parts`."""
 
     async def verify(
         self, request: VerifyRequest, on_progress: OnProgress

@@ -240,13 +240,14 @@ def test_the_limits_are_those_of_the_code() -> None:
     from awserver.records import BODY_BYTES_MAX as RECORD_BODY_BYTES_MAX
     from awvault import incoming, index, passphrases, sealing, vault
     from awvault.columns import jsontext
-    from awvault.gateway import reading, wire
+    from awvault.gateway import reading, transfer, wire
     from awvault.gateway.settings import GatewaySettings
 
     kib, mib = 1024, 1024 * 1024
     assert reading.HEARTBEAT_BYTES_MAX == reading.BUCKET_BYTES_MAX
     expected = {
         "body of a request with events": f"{reading.BODY_BYTES_MAX // mib} MiB",
+        "body of an import": f"{transfer.IMPORT_BYTES_MAX // mib} MiB",
         "body of a heartbeat, or of a bucket": (
             f"{reading.HEARTBEAT_BYTES_MAX // mib} MiB"
         ),

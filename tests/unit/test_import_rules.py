@@ -29,7 +29,8 @@ IMPORTERS: Final = {
         "awvault.localhost",
         "awvault.sync",
     ),
-    "apsw": ("awserver.storage", "awvault.tables"),
+    # The last reads databases of another program, which have tables of their own.
+    "apsw": ("awserver.storage", "awvault.tables", "awvault.transfer.databases"),
     "argon2": ("awvault.crypto",),
     "nacl": ("awserver.signatures", "awvault.crypto"),
     "sqlite3": (),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -12,14 +12,19 @@ import click
 
 from awvault.cli import options
 from awvault.cli.context import run_with_vault
+from awvault.cli.parameters import TIME
 
 if TYPE_CHECKING:
     from awvault.service import ExportRequest, ImportResult, Service
+    from awvault.transfer.jsonstream import Read
+    from awvault.transfer.parts import Part
 
-LINE_BYTES_MAX: Final = 2 * 1024 * 1024
-"""More than any line of an export has; what is read before it is looked at."""
+READ_BYTES: Final = 512 * 1024
 PROGRESS_LINES: Final = 1_000
-READ_LINES: Final = 256
+
+FORMS: Final = ("lines", "activitywatch", "csv", "parquet")
+
+Source = Callable[[], "AsyncIterator[Part]"]
 
 
 @click.command("export", epilog="Example: awvault export --output history.jsonl")
@@ -30,100 +35,249 @@ READ_LINES: Final = 256
     help="Write to FILE (0600), which must not exist. Default: -, standard output.",
 )
 @click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="lines",
+    help="JSON lines (the default), what ActivityWatch imports, CSV, or Parquet.",
+)
+@click.option(
     "--bucket",
     "buckets",
     multiple=True,
     metavar="BUCKET",
     help="Only this; repeatable.",
 )
+@click.option(
+    "--start", type=TIME, metavar="TIME", help="Only what ends then or later."
+)
+@click.option(
+    "--end", type=TIME, metavar="TIME", help="Only what starts then or before."
+)
 @options.vault_options
 @click.pass_context
-def export_command(ctx: click.Context, output: str, buckets: tuple[str, ...]) -> None:
-    """Write buckets and their events as JSON lines.
+def export_command(
+    ctx: click.Context,
+    output: str,
+    form: str,
+    buckets: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+) -> None:
+    """Write buckets and their events to a file.
 
-    What is written is not encrypted. `awvault import` reads it.
+    What is written is not encrypted. `awvault import` reads the formats lines and
+    activitywatch; events come whole, also where only a part lies in the range.
     """
     from awvault.cli.output import note
-    from awvault.service import ExportRequest
+    from awvault.service import ExportRequest, counted
+    from awvault.transfer.formats import check_form
 
-    request = ExportRequest(buckets=list(buckets))
+    check_form(form)
+    request = ExportRequest(
+        buckets=list(buckets),
+        start=start,
+        end=end,
+        form="activitywatch" if form == "activitywatch" else "lines",
+    )
     if output == "-":
+        if form == "parquet" and sys.stdout.isatty():
+            raise click.UsageError("Parquet is not for a terminal: give --output")
         run_with_vault(
-            ctx, lambda service: _export(service, request, sys.stdout.buffer)
+            ctx, lambda service: _export(service, request, form, sys.stdout.buffer)
         )
         return
     with _new_file(Path(output)) as file:
-        count = run_with_vault(ctx, lambda service: _export(service, request, file))
-    note(f"{count} lines are in {output}, not encrypted")
+        count = run_with_vault(
+            ctx, lambda service: _export(service, request, form, file)
+        )
+    note(f"{counted(count, 'line')} are in {output}, not encrypted")
 
 
-@click.command("import", epilog="Example: awvault import history.jsonl")
-@click.argument("file", metavar="FILE")
+@click.command("import", epilog="Example: awvault import aw-buckets-export.json")
+@click.argument("source", metavar="[FILE|URL]", required=False)
+@click.option(
+    "--from-activitywatch",
+    is_flag=True,
+    help="Read the databases in ActivityWatch's own folder.",
+)
+@click.option(
+    "--insecure", is_flag=True, help="Allow plain http to another machine's server."
+)
 @options.vault_options
 @options.json_option
 @click.pass_context
-def import_command(ctx: click.Context, file: str, as_json: bool) -> None:
-    """Read what `awvault export` wrote; with -, from standard input.
+def import_command(
+    ctx: click.Context,
+    source: str | None,
+    from_activitywatch: bool,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Read events from ActivityWatch, or from an export; twice adds nothing more.
 
-    Events that are here already are not added again, so an import that was
-    interrupted is simply repeated.
+    FILE is what ActivityWatch or `awvault export` wrote, or a database of
+    ActivityWatch's server; with -, standard input. URL is a running server, such as
+    http://localhost:5600. An import that was interrupted is simply repeated.
     """
-    from awvault.cli.output import print_json
+    if (source is None) != from_activitywatch:
+        raise click.UsageError(
+            "give a file, a URL, or --from-activitywatch: one of the three"
+        )
+    if source is not None and "://" in source:
+        result, error = _import_server(ctx, source, insecure=insecure)
+    elif source is not None:
+        with _opened(source) as file:
+            parts = _file_source(file, source)
+            result, error = run_with_vault(ctx, lambda service: _import(service, parts))
+    else:
+        result, error = run_with_vault(
+            ctx, lambda service: _import(service, _databases_source())
+        )
+    if error is not None:
+        from awvault.cli.output import note
+        from awvault.service import counted
+
+        if result.events_added or result.events_present:
+            note(
+                f"added {counted(result.events_added, 'event')} before what is wrong;"
+                f" here already: {counted(result.events_present, 'event')}"
+            )
+        raise error
+    _print_result(result, as_json=as_json)
+
+
+def _print_result(result: "ImportResult", *, as_json: bool) -> None:
+    from awvault.cli.output import print_json, print_table
     from awvault.service import counted
 
-    with _opened(file) as source:
-        result = run_with_vault(ctx, lambda service: _import(service, source))
     if as_json:
         print_json(result)
         return
+    if result.buckets:
+        print_table(
+            ("bucket", "read", "new", "here already", "extended", "filtered"),
+            [
+                (
+                    bucket.id + (" (new)" if bucket.created else ""),
+                    bucket.events_read,
+                    bucket.events_added,
+                    bucket.events_present,
+                    bucket.events_extended,
+                    bucket.events_filtered,
+                )
+                for bucket in result.buckets
+            ],
+        )
     print(
         f"added {counted(result.events_added, 'event')} and"
         f" {counted(result.buckets_created, 'bucket')}; here already:"
         f" {counted(result.events_present, 'event')}"
     )
+    if result.events_adjusted:
+        print(
+            f"{counted(result.events_adjusted, 'event')} had a negative duration,"
+            " which is 0 now"
+        )
 
 
-async def _export(service: "Service", request: "ExportRequest", file: BinaryIO) -> int:
+def _import_server(
+    ctx: click.Context, url: str, *, insecure: bool
+) -> "tuple[ImportResult, Exception | None]":
+    from uuid import UUID
+
+    from awvault.transfer.servers import ActivityWatchServer
+
+    server = ActivityWatchServer(url, insecure=insecure)
+
+    async def work(service: "Service") -> "tuple[ImportResult, Exception | None]":
+        device_id = await server.device_id()
+        status = await service.status()
+        if device_id == str(UUID(status.client_id)):
+            raise click.UsageError(f"{server.url} is the server of this very vault")
+        return await _import(service, server.parts)
+
+    return run_with_vault(ctx, work)
+
+
+async def _export(
+    service: "Service", request: "ExportRequest", form: str, file: BinaryIO
+) -> int:
     from awvault.cli.output import json_text, progress_shown
     from awvault.service import Progress
+    from awvault.transfer.formats import writer_for
 
     count = 0
     plain = file.isatty()
     with progress_shown("export") as show:
         lines = service.export_lines(request)
         async with contextlib.aclosing(lines):
-            async for line in lines:
-                shown = json_text(line).encode("utf-8") if plain else line
-                file.write(shown + b"\n")
-                count += 1
-                if count % PROGRESS_LINES == 0:
-                    show(Progress(phase="lines", done=count))
+            with writer_for(form, file) as write:
+                async for line in lines:
+                    write(json_text(line).encode("utf-8") if plain else line)
+                    count += 1
+                    if count % PROGRESS_LINES == 0:
+                        show(Progress(phase="lines", done=count))
     file.flush()
     return count
 
 
-async def _import(service: "Service", source: BinaryIO) -> "ImportResult":
+async def _import(
+    service: "Service", source: Source
+) -> "tuple[ImportResult, Exception | None]":
+    """Import what `source` gives; return what it did, and why the source ended."""
     from awvault.cli.output import progress_shown
+    from awvault.transfer.sources import Upload
 
+    upload = Upload(source())
     with progress_shown("import") as show:
-        return await service.import_lines(_lines(source), show)
+        result = await service.import_parts(upload.lines(), show)
+    return result, upload.error
 
 
-async def _lines(source: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield lines without their newlines; reading may block, so not in the loop."""
+def _file_source(file: BinaryIO, name: str) -> Source:
+    """Return what gives the parts of a file, whatever it is."""
 
-    def read() -> list[bytes]:
-        found = []
-        for _ in range(READ_LINES):
-            line = source.readline(LINE_BYTES_MAX)
-            if not line:
-                break
-            found.append(line.removesuffix(b"\n").removesuffix(b"\r"))
-        return found
+    def parts() -> "AsyncIterator[Part]":
+        from awvault.transfer.databases import database_parts
+        from awvault.transfer.sources import SQLITE_HEADER, file_parts
 
-    while lines := await asyncio.to_thread(read):
-        for line in lines:
-            yield line
+        if name != "-" and file.read(len(SQLITE_HEADER)) == SQLITE_HEADER:
+            return database_parts(Path(name))
+        if name != "-":
+            file.seek(0)
+        return file_parts(_reading(file))
+
+    return parts
+
+
+def _databases_source() -> Source:
+    """Return what gives the parts of ActivityWatch's own databases."""
+    from awvault.cli.output import note
+    from awvault.transfer.databases import FOLDER, database_parts, find_databases
+
+    paths = find_databases()
+    if not paths:
+        raise click.ClickException(
+            f"there is no database of {FOLDER}'s servers in its folder of this user"
+        )
+
+    async def parts() -> "AsyncIterator[Part]":
+        for path in paths:
+            note(f"reading {path}")
+            async for part in database_parts(path):
+                yield part
+
+    return parts
+
+
+def _reading(file: BinaryIO) -> "Read":
+    """Return what reads on; reading may block, so not in the event loop."""
+
+    async def read() -> bytes:
+        return await asyncio.to_thread(file.read, READ_BYTES)
+
+    return read
 
 
 @contextlib.contextmanager

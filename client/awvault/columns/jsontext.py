@@ -42,6 +42,7 @@ class _AnyObject(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 _skim: Final = msgspec.json.Decoder(_AnyObject).decode
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _OPENING: Final = ord("{")
@@ -91,6 +92,32 @@ def compact_value(raw: bytes) -> bytes:
     return text
 
 
+def compact_many(raws: Sequence[bytes]) -> list[bytes]:
+    """Return the compact text of each; the error names the wrong one, `[3].data`.
+
+    What is usual is read and written all at once, in a third of the time.
+    """
+    if not raws:
+        return []
+    # Each by itself is one object; then together they are as many.
+    if not any(map(_may_be_deep, raws)) and _are_readable(raws):
+        try:
+            values = _decode(b"[%b]" % b",".join(raws))
+        except _UNREADABLE:
+            values = []
+        if values:
+            texts = _encode_lines(values).split(b"\n")[:-1]
+            if len(max(texts, key=len)) <= EVENT_DATA_BYTES_MAX:
+                return texts
+    found = []
+    for at, raw in enumerate(raws):
+        try:
+            found.append(compact(raw))
+        except InvalidInputError as error:
+            raise error.within(f"[{at}]") from None
+    return found
+
+
 def decode(text: bytes) -> dict[str, Any]:
     """Return compact text as a dict."""
     try:
@@ -134,6 +161,13 @@ def are_objects(texts: Sequence[bytes]) -> bool:
         and _is_utf8(joined)
         and (_are_readable(texts) or all(map(_is_readable, texts)))
         and all(_is_shallow(texts[at]) for at in long)
+    )
+
+
+def _may_be_deep(text: bytes) -> bool:
+    # What is too deep has more characters than the brackets that make it so.
+    return len(text) > 2 * DEPTH_MAX and (
+        len(text) > RAW_BYTES_MAX or text.count(b"{") + text.count(b"[") > DEPTH_MAX
     )
 
 

@@ -109,12 +109,12 @@ class ControlClient:
         """See `Service.export_lines`."""
         return self._items("export", msgspec.json.encode(request))
 
-    async def import_lines(
-        self, lines: AsyncIterator[bytes], on_progress: OnProgress
+    async def import_parts(
+        self, parts: AsyncIterator[bytes], on_progress: OnProgress
     ) -> ImportResult:
-        """See `Service.import_lines`."""
+        """See `Service.import_parts`."""
         return await self._result(
-            "import", ImportResult, lines, on_progress=on_progress
+            "import", ImportResult, parts, on_progress=on_progress
         )
 
     async def verify(

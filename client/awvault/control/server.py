@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 PROGRESS_PAUSE_SECONDS: Final = 0.1
 WRITE_BYTES: Final = 64 * 1024
 """Items are sent together until there are this many bytes."""
-UPLOAD_LINE_BYTES_MAX: Final = 2 * 1024 * 1024
+UPLOAD_LINE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A part of an import has 1 MiB of data, and what came with the last of it."""
 KEEPALIVE_SECONDS: Final = 1.0
 BACKLOG: Final = 32
 
@@ -181,7 +182,7 @@ class ControlServer:
             return _Call(_refuse)
         if operation == "import":
             upload = _upload_lines(request.content)
-            return _Call(lambda show: service.import_lines(upload, show))
+            return _Call(lambda show: service.import_parts(upload, show))
         prepare = _OPERATIONS.get(operation)
         return None if prepare is None else prepare(service, await request.read())
 
@@ -343,15 +344,16 @@ class _Answering:
 
 async def _upload_lines(content: StreamReader) -> AsyncIterator[bytes]:
     """Yield the lines of an upload, each without its newline."""
-    rest = b""
+    held: list[bytes] = []
+    size = 0
     async for chunk in content.iter_any():
-        parts = (rest + chunk).split(b"\n")
-        rest = parts.pop()
-        if len(rest) > UPLOAD_LINE_BYTES_MAX:
-            # Too long for the importer, which will say so.
-            yield rest[:UPLOAD_LINE_BYTES_MAX]
-            return
-        for part in parts:
-            yield part
-    if rest:
-        yield rest
+        first, *others = chunk.split(b"\n")
+        held.append(first)
+        size += len(first)
+        for other in others:
+            yield b"".join(held)
+            held, size = [other], len(other)
+        if size > UPLOAD_LINE_BYTES_MAX:
+            raise ValueError("a line is too long")
+    if size:
+        yield b"".join(held)

@@ -13,6 +13,7 @@ from awvault.gateway import (
     info,
     preferences,
     query,
+    transfer,
     webui,
 )
 from awvault.gateway.answers import text_answer
@@ -21,12 +22,6 @@ from awvault.gateway.holder import VaultHolder
 from awvault.gateway.refusals import Refusal
 from awvault.gateway.routes import Answer, Gateway, add_routes, guarded
 from awvault.gateway.settings import GatewaySettings
-
-NOT_YET: Final = (
-    "/api/0/export",
-    "/api/0/import",
-)
-"""Addresses of ActivityWatch's API that clients ask for, and that are not here."""
 
 # In a path, "%2F" is a character of a name and "/" ends it; so a bucket may be
 # called "a/b".
@@ -100,6 +95,15 @@ def create_gateway(
     )
     add_routes(app, gateway, "/api/0/log", {"GET": info.get_log})
     add_routes(app, gateway, "/api/0/info", {"GET": info.get_info}, is_open=True)
+    add_routes(app, gateway, f"{_BUCKET}/export", {"GET": transfer.export_bucket})
+    add_routes(app, gateway, "/api/0/export", {"GET": transfer.export_all})
+    add_routes(
+        app,
+        gateway,
+        "/api/0/import",
+        {"POST": transfer.import_files},
+        check_body=transfer.check_import_headers,
+    )
     add_routes(
         app,
         gateway,
@@ -142,8 +146,5 @@ async def _home(request: web.Request) -> Answer:
     return text_answer(info.HOME)
 
 
-async def _unknown(request: web.Request) -> Answer:
-    for path in NOT_YET:
-        if request.path == path or request.path.startswith(f"{path}/"):
-            raise Refusal(404, f"this version does not have ActivityWatch's {path} yet")
+async def _unknown(_: web.Request) -> Answer:
     raise Refusal(404, "there is nothing at this address: see /")

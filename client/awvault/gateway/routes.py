@@ -30,6 +30,12 @@ class Gateway:
 Answer = web.StreamResponse
 Handler = Callable[[web.Request, Vault, Gateway], Awaitable[Answer]]
 Route = Callable[[web.Request], Awaitable[Answer]]
+CheckBody = Callable[[web.Request], None]
+
+
+def check_usual_body(request: web.Request) -> None:
+    """Raise a `Refusal` if the headers say that the body is no JSON, or too long."""
+    reading.check_body_headers(request, bytes_max=reading.BODY_BYTES_MAX)
 
 
 def add_routes(
@@ -41,6 +47,7 @@ def add_routes(
     refusal: str = METHOD_NOT_ALLOWED,
     or_slash: bool = False,
     is_open: bool = False,
+    check_body: CheckBody = check_usual_body,
 ) -> None:
     """Serve `path`: each handler under its method, HEAD as GET, OPTIONS.
 
@@ -48,9 +55,18 @@ def add_routes(
     the same is served with a slash behind it: one of ActivityWatch's servers
     redirects there, the other does not, and some clients follow no redirect.
     A handler wants the key, where one is set, unless the path `is_open`.
+    `check_body` says whether a body that waits for a 100 may come.
     """
     if or_slash:
-        add_routes(app, gateway, f"{path}/", handlers, refusal=refusal, is_open=is_open)
+        add_routes(
+            app,
+            gateway,
+            f"{path}/",
+            handlers,
+            refusal=refusal,
+            is_open=is_open,
+            check_body=check_body,
+        )
     methods = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
     allow = {"Allow": ", ".join(sorted(methods))}
 
@@ -62,6 +78,7 @@ def add_routes(
         answer.headers.update(gateway.guards.preflight_headers(request.headers))
         return answer
 
+    expect = _expect(gateway, is_open=is_open, check_body=check_body)
     resource = app.router.add_resource(path)
     for method, handler in handlers.items():
         route = _guarded(
@@ -70,13 +87,11 @@ def add_routes(
             writes=method != "GET",
             is_open=is_open,
         )
-        expect = _expect(gateway, is_open=is_open)
         resource.add_route(method, route, expect_handler=expect)
         if method == "GET":
             resource.add_route("HEAD", route, expect_handler=expect)
-    resource.add_route(
-        "*", guarded(gateway, otherwise), expect_handler=_expect(gateway, is_open=True)
-    )
+    expect = _expect(gateway, is_open=True, check_body=check_body)
+    resource.add_route("*", guarded(gateway, otherwise), expect_handler=expect)
 
 
 def guarded(gateway: Gateway, handler: Route) -> Route:
@@ -127,7 +142,7 @@ def _unlocked(gateway: Gateway, handler: Handler) -> Route:
 
 
 def _expect(
-    gateway: Gateway, *, is_open: bool
+    gateway: Gateway, *, is_open: bool, check_body: CheckBody
 ) -> Callable[[web.Request], Awaitable[Answer | None]]:
     """Return what asks for a body only if the headers are no reason to refuse it."""
 
@@ -141,7 +156,7 @@ def _expect(
                 gateway.guards.check_write(request.headers)
             if not is_open:
                 gateway.guards.check_key(request.headers)
-            reading.check_body_headers(request, bytes_max=reading.BODY_BYTES_MAX)
+            check_body(request)
         except Refusal as refusal:
             return answer_for(refusal, data_dir="")
         if request.version >= HttpVersion11:

@@ -1,33 +1,55 @@
-"""Read what an export wrote; twice adds nothing more.
+"""Put what a source holds into the vault; twice adds nothing more.
 
-Event ids belong to the vault that gave them, so an event is known again by what
-it says: its bucket, start, duration and data (compared by value, not by
-spelling). Equal events are counted: an export with two of them makes two, and a
-second import finds both. Each event of the file is matched with one event that
-was here and is not matched yet; where there is none, it is added.
+Event ids belong to whoever gave them, so an event is known again by what it says:
+its bucket, start, data (compared by value, not by spelling) and duration. Equal
+events are counted: a source with two of them makes two, and a second import finds
+both. Each event of the source is matched with one event that was here and is not
+matched yet; where there is none, it is added.
+
+A source that is still recorded into shows the same event longer each time. So
+where no event is equal, one that differs only in its duration is the same event:
+it stays, or is corrected to the longer of the two.
+
+So nothing has to be remembered of an import: killed at any moment and run again,
+it goes on where it was. docs/decisions/0028-an-import-is-known-by-its-events.md.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
 
 from awvault.columns import jsontext
-from awvault.columns.table import PAIR, EventTable
-from awvault.errors import InvalidInputError
+from awvault.columns.table import EventTable
+from awvault.errors import BucketNotFoundError, InvalidInputError
 from awvault.incoming import NewRows
-from awvault.service import ImportResult, OnProgress, Progress, counted
-from awvault.transfer import lines
-from awvault.transfer.exporting import rows_of
+from awvault.service import BucketImported, ImportResult, OnProgress, Progress
+from awvault.transfer.parts import BucketPart, EventsPart, Part
 
 if TYPE_CHECKING:
     from awvault.vault import Vault
 
-BATCH_EVENTS: Final = 8_192
-BATCH_BYTES: Final = 16 * 1024 * 1024
-"""What is held before it is added: one of the two, whichever comes first."""
+LONGER_US_MIN: Final = 1_000
+"""Servers round durations differently; what differs by less is equally long."""
+
+KEYS_MAX: Final = 65_536
+"""Distinct data whose keys are remembered from one part to the next."""
 
 _CHUNK_BITS: Final = 16
+
+RowsFilter = Callable[[str, NewRows], Awaitable[NewRows]]
+"""Of a bucket's rows, takes out or replaces what its owner does not want stored,
+before anything is compared or stored."""
 
 
 class IdSet:
@@ -53,175 +75,260 @@ class IdSet:
 
 
 @dataclass(slots=True)
-class _Batch:
-    """Events of one bucket, on their way in."""
+class _Counts:
+    """What became of one bucket."""
 
-    bucket: str = ""
-    starts: list[int] = field(default_factory=list)
-    durations: list[int] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
-    flags: list[int] = field(default_factory=list)
-    stored_at: list[int] = field(default_factory=list)
-    size: int = 0
+    created: bool
+    read: int = 0
+    added: int = 0
+    present: int = 0
+    extended: int = 0
+    filtered: int = 0
+    adjusted: int = 0
 
-    def put(self, event: lines.EventLine) -> None:
-        """Take one more event."""
-        start, duration = event.start_us(), event.duration_us()
-        text = jsontext.compact(bytes(event.data))
-        self.bucket = event.bucket
-        self.starts.append(start)
-        self.durations.append(duration)
-        self.texts.append(text)
-        self.flags.append(PAIR if event.pair else 0)
-        self.stored_at.append(event.stored_us())
-        self.size += len(text)
 
-    def is_full(self) -> bool:
-        """Tell whether it should go in now."""
-        return len(self.starts) >= BATCH_EVENTS or self.size >= BATCH_BYTES
+@dataclass(slots=True)
+class _Matched:
+    """Which rows of a part have no match, and which events they make longer."""
+
+    missing: list[int] = field(default_factory=list)
+    longer: list[tuple[int, int]] = field(default_factory=list)
+    """(position in the part, id of the event)."""
+
+
+class _Here(NamedTuple):
+    """An event that is here already."""
+
+    id: int
+    start: int
+    duration: int
+    text: bytes
 
 
 class Importer:
     """One import under way. What was added stays, should it fail half-way."""
 
-    def __init__(self, vault: "Vault", on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        vault: "Vault",
+        on_progress: OnProgress,
+        *,
+        filter_rows: RowsFilter | None = None,
+    ) -> None:
         self._vault = vault
         self._on_progress = on_progress
-        # Events that a line of the file stands for already.
+        self._filter_rows = filter_rows
+        # Events that one of the source stands for already.
         self._taken = IdSet()
-        self._batch = _Batch()
-        self._line_number = 0
-        self._buckets_seen = 0
+        self._keys: dict[bytes, Hashable] = {}
+        self._buckets: dict[str, _Counts] = {}
         self._events_seen = 0
-        self._buckets_created = 0
-        self._added = 0
-        self._present = 0
 
-    async def run(self, source: AsyncIterator[bytes]) -> ImportResult:
-        """Import `source`, lines without their newlines.
+    async def run(self, parts: AsyncIterator[Part]) -> ImportResult:
+        """Take every part, and return what became of it.
 
-        Raises `InvalidInputError`, naming the line, for the first that is wrong.
+        An error of the source passes through; what it yielded before is here.
         """
-        ended = False
-        async for line in source:
-            self._line_number += 1
-            if self._line_number > 1 and not line:
-                continue
-            try:
-                ended = await self._take(line, ended=ended)
-            except InvalidInputError as error:
-                # What came before the wrong line goes in: it is acknowledged by
-                # nobody, and a second import of the mended file finds it.
-                raise InvalidInputError(
-                    "line", f"line {self._line_number}: {error}"
-                ) from error
-        if self._line_number == 0:
-            raise InvalidInputError("file", "the file is empty")
-        await self._flush()
-        if not ended:
-            raise InvalidInputError(
-                "end",
-                "the file ends without its end line: it was cut off;"
-                f" here now: {counted(self._events_seen, 'event')} of it",
+        async for part in parts:
+            if isinstance(part, BucketPart):
+                await self._create(part)
+            else:
+                await self._take(part)
+        return self.result()
+
+    def result(self) -> ImportResult:
+        """Return what became of the parts that were taken so far."""
+        buckets = [
+            BucketImported(
+                id=bucket_id,
+                created=counts.created,
+                events_read=counts.read,
+                events_added=counts.added,
+                events_present=counts.present,
+                events_extended=counts.extended,
+                events_filtered=counts.filtered,
+                events_adjusted=counts.adjusted,
             )
+            for bucket_id, counts in self._buckets.items()
+        ]
         return ImportResult(
-            buckets_created=self._buckets_created,
-            events_added=self._added,
-            events_present=self._present,
+            buckets_created=sum(bucket.created for bucket in buckets),
+            events_added=sum(bucket.events_added for bucket in buckets),
+            events_present=sum(bucket.events_present for bucket in buckets),
+            events_extended=sum(bucket.events_extended for bucket in buckets),
+            events_filtered=sum(bucket.events_filtered for bucket in buckets),
+            events_adjusted=sum(bucket.events_adjusted for bucket in buckets),
+            buckets=buckets,
         )
 
-    async def _take(self, raw: bytes, *, ended: bool) -> bool:
-        """Take one line; tell whether it was the last."""
-        if ended:
-            raise InvalidInputError("line", "comes after the end line")
-        if self._line_number == 1:
-            lines.decode_header(raw)
-            return False
-        line = lines.decode_line(raw)
-        if isinstance(line, lines.EventLine):
-            if line.bucket != self._batch.bucket or self._batch.is_full():
-                await self._flush()
-            self._batch.put(line)
-            self._events_seen += 1
-            return False
-        await self._flush()
-        if isinstance(line, lines.BucketLine):
-            await self._create(line)
-            self._buckets_seen += 1
-            return False
-        if (line.buckets, line.events) != (self._buckets_seen, self._events_seen):
-            raise InvalidInputError(
-                "end",
-                f"the end line counts {counted(line.buckets, 'bucket')} and"
-                f" {counted(line.events, 'event')}, the file has"
-                f" {self._buckets_seen} and {self._events_seen}",
+    async def _create(self, part: BucketPart) -> None:
+        """Make a bucket, unless one is shown by its name, whosever it is.
+
+        What another client of the account recorded is already here by the name that
+        an export gave it: making one's own of that name would show it twice.
+        """
+        await self._vault.settle()
+        created = False
+        if part.id not in self._vault.buckets():
+            created = await self._vault.create_bucket(
+                part.id,
+                type=part.type,
+                client=part.client,
+                hostname=part.hostname,
+                data=part.data.encode(),
+                created_us=part.created,
             )
-        return True
+        self._counts(part.id).created |= created
 
-    async def _create(self, line: lines.BucketLine) -> None:
-        created = await self._vault.create_bucket(
-            line.id,
-            type=line.type,
-            client=line.client,
-            hostname=line.hostname,
-            data=bytes(line.data),
-            created_us=(
-                None
-                if line.created is None
-                else lines.to_microseconds(line.created, field="created")
-            ),
+    def _counts(self, bucket_id: str) -> _Counts:
+        return self._buckets.setdefault(bucket_id, _Counts(created=False))
+
+    async def _take(self, part: EventsPart) -> None:
+        """Add what the part holds and the vault does not."""
+        counts = self._counts(part.bucket)
+        read = len(part.starts)
+        rows = NewRows(
+            starts=part.starts,
+            durations=part.durations,
+            texts=part.texts,
+            flags=part.flags,
+            stored_at=part.stored_at,
         )
-        self._buckets_created += int(created)
+        try:
+            if self._filter_rows is not None:
+                rows = await self._filter_rows(part.bucket, rows)
+            wanted = len(rows.starts)
+            if wanted:
+                await self._merge(part.bucket, rows, counts)
+        except BucketNotFoundError:
+            # Of a source that names none, or deleted since the import began.
+            raise InvalidInputError(
+                "bucket", f'there is no bucket "{part.bucket}", nor does it come first'
+            ) from None
+        counts.read += read
+        counts.filtered += read - wanted
+        counts.adjusted += part.adjusted
+        self._events_seen += read
+        self._on_progress(Progress(phase="events", done=self._events_seen))
 
-    async def _flush(self) -> None:
-        """Add what the batch holds and the vault does not."""
-        batch, self._batch = self._batch, _Batch()
-        if not batch.starts:
-            return
+    async def _merge(self, bucket_id: str, rows: NewRows, counts: _Counts) -> None:
         present = await self._vault.read_async(
-            batch.bucket, start=min(batch.starts), end=max(batch.starts)
+            bucket_id, start=min(rows.starts), end=max(rows.starts)
         )
-        missing = await asyncio.to_thread(self._match, batch, present)
+        matched = await asyncio.to_thread(self._match, rows, present)
         ids = await self._vault.insert_rows(
-            batch.bucket,
-            NewRows(
-                starts=[batch.starts[at] for at in missing],
-                durations=[batch.durations[at] for at in missing],
-                texts=[batch.texts[at] for at in missing],
-                flags=[batch.flags[at] for at in missing],
-                stored_at=[batch.stored_at[at] for at in missing],
-            ),
+            bucket_id, rows if not len(present) else _taken(rows, matched.missing)
         )
         for event_id in ids:
             self._taken.add(event_id)
-        self._added += len(missing)
-        self._present += len(batch.starts) - len(missing)
-        self._on_progress(Progress(phase="events", done=self._events_seen))
+        for at, event_id in matched.longer:
+            await self._vault.correct(
+                bucket_id,
+                event_id,
+                start=rows.starts[at],
+                duration=rows.durations[at],
+                text=rows.texts[at],
+                flags=0 if rows.flags is None else rows.flags[at],
+            )
+        counts.added += len(ids)
+        counts.extended += len(matched.longer)
+        counts.present += len(rows.starts) - len(ids) - len(matched.longer)
 
-    def _match(self, batch: _Batch, present: EventTable) -> list[int]:
-        """Return the positions in the batch that have no match in the vault."""
+    def _match(self, rows: NewRows, present: EventTable) -> _Matched:
+        """Find for each row an event that was here before this import."""
+        if not len(present):
+            return _Matched(missing=list(range(len(rows.starts))))
+        starts = np.array(rows.starts, dtype=np.int64)
+        here = present.take(np.isin(present.start, starts))
+        events = [
+            _Here(event_id, start, duration, here.texts[data])
+            for event_id, start, duration, data in zip(
+                here.id.tolist(),
+                here.start.tolist(),
+                here.duration.tolist(),
+                here.data.tolist(),
+                strict=True,
+            )
+            if event_id not in self._taken
+        ]
+        # Nearly always the same text is meant; to compare by value is dear.
+        rest = self._match_equal(
+            range(len(rows.starts)),
+            list(zip(rows.starts, rows.durations, rows.texts, strict=True)),
+            [((e.start, e.duration, e.text), e) for e in events],
+        )
+        events = [event for event in events if event.id not in self._taken]
+        if not rest or not events:
+            return _Matched(missing=rest)
+        keys = {at: self._key(rows.texts[at]) for at in rest}
+        rest = self._match_equal(
+            rest,
+            {at: (rows.starts[at], rows.durations[at], keys[at]) for at in rest},
+            [((e.start, e.duration, self._key(e.text)), e) for e in events],
+        )
+        return self._match_longer(rest, keys, rows, events)
+
+    def _match_equal(
+        self,
+        places: Iterable[int],
+        identities: Sequence[Hashable] | Mapping[int, Hashable],
+        events: list[tuple[Hashable, _Here]],
+    ) -> list[int]:
+        """Take an equal event for each place; return the places that have none."""
         free: dict[Hashable, list[int]] = {}
-        keys = _keys(present.texts)
-        for event_id, start, duration, _, _, data in rows_of(present):
-            if event_id not in self._taken:
-                free.setdefault((start, duration, keys[data]), []).append(event_id)
-        missing = []
-        wanted = zip(batch.starts, batch.durations, _keys(batch.texts), strict=True)
-        for at, identity in enumerate(wanted):
-            candidates = free.get(identity)
+        for identity, event in events:
+            free.setdefault(identity, []).append(event.id)
+        rest = []
+        for at in places:
+            candidates = free.get(identities[at])
             if candidates:
-                self._taken.add(candidates.pop())
+                self._taken.add(candidates.pop(0))
             else:
-                missing.append(at)
-        return missing
+                rest.append(at)
+        return rest
 
+    def _match_longer(
+        self,
+        rest: list[int],
+        keys: Mapping[int, Hashable],
+        rows: NewRows,
+        events: list[_Here],
+    ) -> _Matched:
+        """Match rows that are equal to none with events of another duration."""
+        alike: dict[Hashable, list[_Here]] = {}
+        for event in events:
+            # An event without an end is another thing than one that has one.
+            if event.duration >= 0 and event.id not in self._taken:
+                identity = (event.start, self._key(event.text))
+                alike.setdefault(identity, []).append(event)
+        found = _Matched()
+        for at in rest:
+            candidates = alike.get((rows.starts[at], keys[at]))
+            if not candidates or rows.durations[at] < 0:
+                found.missing.append(at)
+                continue
+            event = max(candidates, key=lambda candidate: candidate.duration)
+            candidates.remove(event)
+            self._taken.add(event.id)
+            if rows.durations[at] - event.duration >= LONGER_US_MIN:
+                found.longer.append((at, event.id))
+        return found
 
-def _keys(texts: Iterable[bytes]) -> list[Hashable]:
-    known: dict[bytes, Hashable] = {}
-    found = []
-    for text in texts:
-        key = known.get(text)
+    def _key(self, text: bytes) -> Hashable:
+        key = self._keys.get(text)
         if key is None:
-            key = known[text] = jsontext.equality_key(text)
-        found.append(key)
-    return found
+            if len(self._keys) >= KEYS_MAX:
+                self._keys.clear()
+            key = self._keys[text] = jsontext.equality_key(text)
+        return key
+
+
+def _taken(rows: NewRows, places: list[int]) -> NewRows:
+    flags, stored_at = rows.flags, rows.stored_at
+    return NewRows(
+        starts=[rows.starts[at] for at in places],
+        durations=[rows.durations[at] for at in places],
+        texts=[rows.texts[at] for at in places],
+        flags=None if flags is None else [flags[at] for at in places],
+        stored_at=None if stored_at is None else [stored_at[at] for at in places],
+    )

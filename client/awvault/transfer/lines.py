@@ -14,14 +14,18 @@ docs/reference/cli.md, "The export format", has the last word.
 """
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
+from awvault.columns.table import PAIR
 from awvault.errors import InvalidInputError
-from awvault.service import microseconds, seconds
+from awvault.service import counted, microseconds, seconds
+from awvault.transfer.jsonstream import Read
+from awvault.transfer.parts import BucketPart, Part, Parts, Rows, bucket_part
 
 FORMAT: Final = "awvault-lines"
 VERSION: Final = 1
@@ -48,6 +52,21 @@ class BucketLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     hostname: str = ""
     created: datetime | None = None
     data: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def part(self) -> BucketPart:
+        """Return the bucket, checked."""
+        return bucket_part(
+            self.id,
+            type=self.type,
+            client=self.client,
+            hostname=self.hostname,
+            created=(
+                None
+                if self.created is None
+                else to_microseconds(self.created, field="created")
+            ),
+            data=bytes(self.data),
+        )
 
 
 class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -104,6 +123,112 @@ class _Tagged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _TAGGED: Final = msgspec.json.Decoder(_Tagged)
 _HEADER: Final = msgspec.json.Decoder(Header)
+
+
+async def lines_parts(read: Read) -> Parts:
+    """Yield what an export holds, as it is read.
+
+    Raises `InvalidInputError`, naming the line, for the first that is wrong; what
+    was yielded before stands.
+    """
+    reader = _Reader()
+    number = 0
+    wrong: InvalidInputError | None = None
+    async for line in split_lines(read):
+        number += 1
+        if number > 1 and not line:
+            continue
+        try:
+            parts = reader.take(line, first=number == 1)
+        except InvalidInputError as error:
+            wrong = InvalidInputError("line", f"line {number}: {error}")
+            # What came before the wrong line goes in.
+            parts = reader.rest()
+        for part in parts:
+            yield part
+        if wrong is not None:
+            raise wrong
+    if number == 0:
+        raise InvalidInputError("file", "the file is empty")
+    for part in reader.rest():
+        yield part
+    reader.check_end()
+
+
+async def split_lines(read: Read) -> AsyncIterator[bytes]:
+    """Yield lines without their newlines; one that is too long is cut."""
+    rest = b""
+    while chunk := await read():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r")
+        if len(rest) > LINE_BYTES_MAX:
+            yield rest
+            return
+    if rest:
+        yield rest
+
+
+class _Reader:
+    """Puts the lines of an export together, one after the other."""
+
+    def __init__(self) -> None:
+        self._rows = Rows("")
+        self._buckets = 0
+        self._events = 0
+        self._ended = False
+
+    def take(self, raw: bytes, *, first: bool) -> Sequence[Part]:
+        """Take one line; return the parts that are ready."""
+        if first:
+            decode_header(raw)
+            return ()
+        if self._ended:
+            raise InvalidInputError("line", "comes after the end line")
+        line = decode_line(raw)
+        if isinstance(line, EventLine):
+            return self._take_event(line)
+        if isinstance(line, BucketLine):
+            self._buckets += 1
+            bucket = line.part()
+            return *self.rest(), bucket
+        if (line.buckets, line.events) != (self._buckets, self._events):
+            raise InvalidInputError(
+                "end",
+                f"the end line counts {counted(line.buckets, 'bucket')} and"
+                f" {counted(line.events, 'event')}, the file has"
+                f" {self._buckets} and {self._events}",
+            )
+        self._ended = True
+        return ()
+
+    def _take_event(self, line: EventLine) -> Sequence[Part]:
+        ready: Sequence[Part] = ()
+        if line.bucket != self._rows.bucket or self._rows.is_full():
+            ready = self.rest()
+            self._rows = Rows(line.bucket)
+        self._rows.put_exactly(
+            line.start_us(),
+            line.duration_us(),
+            bytes(line.data),
+            flags=PAIR if line.pair else 0,
+            stored_at=line.stored_us(),
+        )
+        self._events += 1
+        return ready
+
+    def rest(self) -> Sequence[Part]:
+        """Return what was gathered so far."""
+        return (self._rows.take(),) if self._rows.starts else ()
+
+    def check_end(self) -> None:
+        """Refuse a file that is not whole."""
+        if not self._ended:
+            raise InvalidInputError(
+                "end",
+                "the file ends without its end line: it was cut off;"
+                f" here now: {counted(self._events, 'event')} of it",
+            )
 
 
 def encode_header() -> bytes:

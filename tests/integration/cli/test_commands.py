@@ -377,13 +377,18 @@ def test_export_and_import_into_a_fresh_vault(vault: Machine, tmp_path: Path) ->
     first = other.ok("import", file, "--json").json()
     second = other.ok("import", "-", "--json", stdin=file.read_bytes()).json()
 
-    assert first == {"buckets_created": 2, "events_added": 6, "events_present": 0}
-    assert second == {"buckets_created": 0, "events_added": 0, "events_present": 6}
+    assert counts(first) == (2, 6, 0)
+    assert counts(second) == (0, 0, 6)
     for bucket in ("notes", "more"):
         assert without_ids(other, bucket) == without_ids(vault, bucket)
     theirs, ours = other.ok("buckets", "--json"), vault.ok("buckets", "--json")
     assert theirs.json() == ours.json()
     assert export_lines(other) == export_lines(vault)
+
+
+def counts(result: dict[str, int]) -> tuple[int, ...]:
+    keys = ("buckets_created", "events_added", "events_present")
+    return tuple(result[key] for key in keys)
 
 
 def without_ids(machine: Machine, bucket: str) -> list[object]:
@@ -429,7 +434,7 @@ def test_a_wrong_import_says_what_is_wrong(machine: Machine) -> None:
     machine.ok("init")
     for lines, says in (
         ([], "empty"),
-        ([b"hello"], "first line"),
+        ([b"hello"], "byte 0"),
         ([HEADER.replace(b"awvault-lines", b"other")], "awvault-lines"),
         ([HEADER.replace(b"1}", b"2}")], "version 2"),
         ([HEADER, BUCKET, EVENT], "cut off"),

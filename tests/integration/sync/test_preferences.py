@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from awvault.service import ExportRequest
 from awvault.testing import COMPOSITION, clock_ahead, open_vault
 from awvault.transfer.exporting import export_lines
 from awvault.vault import Vault
@@ -87,7 +88,7 @@ async def test_preferences_are_no_bucket_of_any_client(
         assert {name.partition("-")[0] for name in vault.buckets()} == {"window"}
         assert vault.facts().buckets == 2
         assert vault.hidden_buckets() == {}
-        text = b"".join([line async for line in export_lines(vault, [])])
+        text = b"".join([line async for line in export_lines(vault, ExportRequest())])
         assert b"preferences" not in text
         assert b"theme" not in text
         checked = await verify(vault.database, vault.store, vault.keys, lambda _: None)

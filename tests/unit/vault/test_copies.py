@@ -1,14 +1,14 @@
 """An export into a fresh vault is the same history."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from awvault.columns.table import PAIR
 from awvault.incoming import NewRows
-from awvault.service import Progress
+from awvault.service import ExportRequest, Progress
 from awvault.testing import open_vault
 from awvault.transfer.exporting import export_lines
 from awvault.transfer.importing import Importer
+from awvault.transfer.sources import file_parts
 from awvault.vault import Vault
 
 START = 1_700_000_000_000_000
@@ -19,11 +19,12 @@ def _ignore(_: Progress) -> None:
 
 
 async def _copy(source: Vault, target: Vault) -> tuple[int, int]:
-    async def lines() -> AsyncIterator[bytes]:
-        async for line in export_lines(source, []):
-            yield line
+    exported = [line + b"\n" async for line in export_lines(source, ExportRequest())]
 
-    result = await Importer(target, _ignore).run(lines())
+    async def read() -> bytes:
+        return exported.pop(0) if exported else b""
+
+    result = await Importer(target, _ignore).run(file_parts(read))
     return result.events_added, result.events_present
 
 

@@ -1,0 +1,178 @@
+"""The forms in which an export is written, made of its JSON lines.
+
+CSV and Parquet have a row for each event: bucket, id, timestamp, duration and data,
+the last as JSON text. Data differ from bucket to bucket, so no columns fit them all;
+and as JSON text they begin with a brace, which no spreadsheet takes for a formula.
+"""
+
+import contextlib
+import csv
+import importlib
+import io
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, Final
+
+from awvault.errors import Error
+from awvault.transfer.lines import EventLine, decode_line
+
+Write = Callable[[bytes], None]
+
+COLUMNS: Final = ("bucket", "id", "timestamp", "duration", "data")
+BATCH_ROWS: Final = 65_536
+"""Rows of a Parquet file that are written at once."""
+
+
+WAIT_SECONDS: Final = 0.5
+"""How often it is looked whether what writes a Parquet file is still there."""
+
+
+class FormatMissingError(Error):
+    """What writes a format is not installed."""
+
+    hint = 'install it: pip install ".[parquet]" in the sources, or pip install polars'
+
+
+def check_form(form: str) -> None:
+    """Raise `FormatMissingError` where a form cannot be written here."""
+    if form == "parquet":
+        _polars()
+
+
+@contextlib.contextmanager
+def writer_for(form: str, file: BinaryIO) -> Iterator[Write]:
+    """Give what takes the lines of an export, and writes them to `file`."""
+    if form == "csv":
+        yield _csv_writer(file)
+    elif form == "parquet":
+        parquet = _Parquet(file)
+        try:
+            yield parquet.write
+        except BaseException as error:
+            parquet.end(error)
+            raise
+        parquet.end(None)
+    else:
+        yield lambda line: _write_line(file, line)
+
+
+def _write_line(file: BinaryIO, line: bytes) -> None:
+    file.write(line + b"\n")
+
+
+def _csv_writer(file: BinaryIO) -> Write:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+
+    def put(row: tuple[object, ...]) -> None:
+        writer.writerow(row)
+        file.write(text.getvalue().encode("utf-8"))
+        text.seek(0)
+        text.truncate()
+
+    def write(line: bytes) -> None:
+        event = _event(line)
+        if event is not None:
+            put(
+                (
+                    event.bucket,
+                    event.id,
+                    event.timestamp.isoformat(),
+                    "" if event.duration is None else str(event.duration),
+                    bytes(event.data).decode("utf-8"),
+                )
+            )
+
+    put(COLUMNS)
+    return write
+
+
+class _Parquet:
+    """Gathers rows into batches, which polars writes in a thread of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._polars = _polars()
+        self._rows: list[tuple[object, ...]] = []
+        # None: there are no more. An exception: the export failed.
+        self._batches: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._written = self._thread.submit(self._sink, file)
+
+    def write(self, line: bytes) -> None:
+        event = _event(line)
+        if event is None:
+            return
+        duration = event.duration_us()
+        self._rows.append(
+            (
+                event.bucket,
+                event.id,
+                event.start_us(),
+                None if duration < 0 else duration,
+                bytes(event.data).decode("utf-8"),
+            )
+        )
+        if len(self._rows) >= BATCH_ROWS:
+            self._put(self._batch())
+
+    def end(self, error: BaseException | None) -> None:
+        """Write what is left, or give up; the file is whole on return."""
+        try:
+            if error is None:
+                self._put(self._batch())
+            self._put(error)
+            if error is None:
+                self._written.result()
+        finally:
+            self._thread.shutdown()
+
+    def _batch(self) -> Any:
+        rows, self._rows = self._rows, []
+        return self._polars.DataFrame(rows, schema=_schema(self._polars), orient="row")
+
+    def _put(self, batch: Any) -> None:
+        while not self._written.done():
+            with contextlib.suppress(queue.Full):
+                self._batches.put(batch, timeout=WAIT_SECONDS)
+                return
+        self._written.result()
+
+    def _sink(self, file: BinaryIO) -> None:
+        plugins = importlib.import_module("polars.io.plugins")
+        schema = _schema(self._polars)
+
+        def batches(*_: object) -> Iterator[Any]:
+            while (batch := self._batches.get()) is not None:
+                if isinstance(batch, BaseException):
+                    raise batch
+                yield batch
+
+        plugins.register_io_source(batches, schema=schema).sink_parquet(file)
+
+
+def _schema(pl: Any) -> dict[str, Any]:
+    return {
+        "bucket": pl.String,
+        "id": pl.Int64,
+        "timestamp": pl.Datetime("us", "UTC"),
+        "duration": pl.Duration("us"),
+        "data": pl.String,
+    }
+
+
+def _event(line: bytes) -> EventLine | None:
+    """Return the event of a line; None: it holds something else."""
+    if not line.startswith(b'{"event":'):
+        return None
+    found = decode_line(line)
+    return found if isinstance(found, EventLine) else None
+
+
+def _polars() -> Any:
+    try:
+        return importlib.import_module("polars")
+    except ImportError as error:
+        raise FormatMissingError(
+            "Parquet is written by polars, which is not installed"
+        ) from error
