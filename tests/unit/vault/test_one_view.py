@@ -178,6 +178,30 @@ async def test_another_clients_bucket_can_be_hidden(clients: Clients) -> None:
     assert read(second) == []
 
 
+async def test_another_clients_bucket_comes_back_from_anywhere(
+    clients: Clients,
+) -> None:
+    """Beside the one that its client made meanwhile, which stays as it is."""
+    _, first, second = clients
+    await bucket(first)
+    await insert(first, (0, 1, A))
+    await exchange(first, second)
+    await second.hide_bucket("b")
+    await exchange(first, second)
+    await bucket(first)
+    await insert(first, (5, 1, B))
+    await exchange(first, second)
+
+    (number,) = second.hidden_buckets()
+    assert await second.show_bucket(number) == "b-restored"
+    await exchange(first, second)
+
+    for vault in (first, second):
+        assert read(vault, "b") == [Shown(5, 1, B)]
+        assert read(vault, "b-restored") == [Shown(0, 1, A)]
+        assert vault.hidden_buckets() == {}
+
+
 async def test_a_correction_of_another_clients_event_counts_everywhere(
     clients: Clients,
 ) -> None:
