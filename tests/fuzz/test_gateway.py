@@ -72,13 +72,19 @@ async def open_and_enter(stack: AsyncExitStack, directory: Path) -> Vault:
 
 
 async def everything_can_be_read(api: Api) -> None:
-    """Every bucket is listed as it is, and every event of it comes back."""
+    """Every bucket is listed as it is, and every event of it comes back.
+
+    The export of them all has the same.
+    """
+    exported = (await api.ok("GET", "/api/0/export"))["buckets"]
+    assert exported.keys() == (await api.ok("GET", "/api/0/buckets/")).keys()
     for bucket_id, described in (await api.ok("GET", "/api/0/buckets/")).items():
         path = f"/api/0/buckets/{quote(bucket_id, safe='')}"
         found = await api.ok("GET", path)
         assert found == {k: v for k, v in described.items() if k != "last_updated"}
         events = await api.ok("GET", f"{path}/events")
         assert await api.ok("GET", f"{path}/events/count") == len(events)
+        assert len(exported[bucket_id]["events"]) == len(events)
         for event in events[:20]:
             one = await api.ok("GET", f"{path}/events/{event['id']}")
             assert one == event

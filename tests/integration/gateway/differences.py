@@ -121,6 +121,25 @@ def _range_end(c: Compared) -> bool:
     )
 
 
+def _export(c: Compared) -> bool:
+    return (
+        c.step.path.endswith("/export")
+        and (c.theirs.status, c.ours.status) == (200, 200)
+        and (c.theirs.kind, c.ours.kind) == ("text/html", "application/json")
+        and _by_time(c.theirs.value) == _by_time(c.ours.value)
+    )
+
+
+def _by_time(value: Any) -> Any:
+    """Return an export with the events of each bucket in one order."""
+    if not isinstance(value, dict):
+        return value  # a HEAD has none
+    return {
+        name: exported | {"events": sorted(exported["events"], key=str)}
+        for name, exported in value["buckets"].items()
+    }
+
+
 def _has_an_end(c: Compared) -> bool:
     return "end=" in c.step.path or "/query" in c.step.path
 
@@ -225,8 +244,8 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         why="watchers in a browser do not know them",
     ),
     "said": Difference(
-        what="`created` and `data` in a new bucket",
-        python="ignored",
+        what="`created` and `data` in a new bucket, or an imported one",
+        python="ignored, but for `created` of an import",
         rust="kept",
         here="kept",
         why="nothing that was sent is lost",
@@ -362,6 +381,28 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         rust="has operators and `if`; all numbers are fractions",
         here="fractions; a list that does not end is a 400; [more](query.md)",
         why="a number is a number, and half a query is none",
+    ),
+    "export": Difference(
+        what="an export",
+        python="called a page, `text/html`; the newest event first",
+        rust="without a type; with the ids of events",
+        here="`application/json`; the oldest event first",
+        why="it is JSON, and it is written as it is read, however long it is",
+        fits=_export,
+    ),
+    "import-again": Difference(
+        what="an import into a bucket that is there",
+        python="500; buckets that came before it stay",
+        rust="adds the events that are not there",
+        here="adds the events that are not there",
+        why="an import that was cut off is repeated",
+    ),
+    "import-less": Difference(
+        what="an import that lacks `client`, `hostname`, `created`, `id` or `events`",
+        python="500",
+        rust="?",
+        here="taken; `type` must be there",
+        why="nothing is lost for what is not there",
     ),
     "settings": Difference(
         what="settings",

@@ -22,6 +22,7 @@ def steps() -> Iterator[Step]:
     yield from refusing_heartbeats()
     yield from queries()
     yield from settings()
+    yield from transfers()
     yield from guards()
     yield from deleting_buckets()
 
@@ -51,6 +52,7 @@ def about() -> Iterator[Step]:
 
 
 def making_buckets() -> Iterator[Step]:
+    yield get("/api/0/export")
     yield get("/api/0/buckets/")
     yield get("/api/0/buckets", "slash")
     yield call("HEAD", "/api/0/buckets/")
@@ -60,6 +62,7 @@ def making_buckets() -> Iterator[Step]:
     yield get(bucket("b"))
     yield post(bucket("b"), BUCKET)
     yield get(bucket("b"))
+    yield get("/api/0/export")
     yield call("HEAD", bucket("b"))
     yield call("OPTIONS", bucket("b"))
     yield call("PATCH", bucket("b"))
@@ -621,6 +624,95 @@ def settings() -> Iterator[Step]:
     for tail in ("", "/theme", "/nothing"):
         yield get(f"{path}{tail}", "settings")
     yield call("DELETE", f"{path}/theme", "settings")
+
+
+def exported(name: str, events: list[Any], **more: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "id": name,
+        "created": "2024-03-01T00:00:00+00:00",
+        "name": None,
+        "type": "currentwindow",
+        "client": "aw-watcher-window",
+        "hostname": "box",
+        "data": {},
+        "events": events,
+    }
+    return described | more
+
+
+def transfers() -> Iterator[Step]:
+    path = "/api/0/import"
+    for name in ("q-window", "q-afk", "nobody"):
+        yield get(bucket(name, "/export"))
+    yield call("HEAD", bucket("q-window", "/export"))
+    yield call("OPTIONS", bucket("q-window", "/export"))
+    yield call("POST", bucket("q-window", "/export"))
+    yield call("HEAD", "/api/0/export")
+    yield call("OPTIONS", "/api/0/export")
+    events = [{k: v for k, v in e.items() if k != "id"} for e in EVENTS[:3]]
+    one = {"buckets": {"i-one": exported("i-one", events)}}
+    yield post(path, one)
+    yield get(bucket("i-one"))
+    yield get(bucket("i-one", "/events"))
+    yield get(bucket("i-one", "/export"))
+    yield post(path, one, "import-again")
+    more = exported("i-one", [*events, event("2024-03-01T11:00:00Z", 1.0, n=9)])
+    yield post(path, {"buckets": {"i-one": more}}, "import-again")
+    yield get(bucket("i-one", "/events/count"), "import-again")
+    yield post(path, {"buckets": {"i-data": exported("i-data", [], data={"k": 1})}})
+    yield get(bucket("i-data"), "said")
+    two = {name: exported(name, events) for name in ("i-two", "i-three")}
+    yield post(path, {"buckets": two})
+    yield get(bucket("i-three", "/events/count"))
+    ids = [e | {"id": at} for at, e in enumerate(events, 1)]
+    yield post(path, {"buckets": {"i-ids": exported("i-ids", ids)}})
+    yield get(bucket("i-ids", "/events"))
+    yield post(path, {"buckets": {}})
+    whole = exported("i-bad", events)
+    for key in ("type", "client", "hostname", "created", "events", "id"):
+        name = f"i-no-{key}"
+        lacking = {k: v for k, v in exported(name, events).items() if k != key}
+        differs = "import-less" if key != "type" else ""
+        yield post(path, {"buckets": {name: lacking}}, differs)
+    yield get(bucket("i-no-id", "/events/count"), "import-less")
+    wrong: list[Any] = [
+        {},
+        [],
+        None,
+        {"buckets": []},
+        {"buckets": {"i-bad": 5}},
+        {"buckets": {"i-bad": whole | {"events": 5}}},
+        {"buckets": {"i-bad": whole | {"events": [5]}}},
+        {"buckets": {"i-bad": whole | {"events": [{"timestamp": "x"}]}}},
+        {"buckets": {"i-bad": whole | {"type": 5}}},
+        {"buckets": {"i-bad": whole | {"created": "x"}}},
+    ]
+    for value in wrong:
+        yield post(path, value)
+    for body in (b"", b"{"):
+        yield Step(method="POST", path=path, body=body)
+    for name, field in (("i-form", "buckets.json"), ("i-field", "x")):
+        yield form(field, {"buckets": {name: exported(name, events)}})
+        yield get(bucket(name, "/events"))
+    yield Step(
+        method="POST", path=path, body=b"{}", headers={"Content-Type": "text/plain"}
+    )
+    yield call("GET", path, "pages")
+    yield call("OPTIONS", path, "pages")
+
+
+def form(field: str, value: Any) -> Step:
+    """Return an import as the web interface sends it: a form with a file."""
+    head = (
+        f'--line\r\nContent-Disposition: form-data; name="{field}";'
+        ' filename="export.json"\r\nContent-Type: application/json\r\n\r\n'
+    )
+    return Step(
+        method="POST",
+        path="/api/0/import",
+        body=head.encode() + json.dumps(value).encode() + b"\r\n--line--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=line"},
+    )
 
 
 def guards() -> Iterator[Step]:

@@ -105,6 +105,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("POST", "/api/0/settings/theme", "dark"),
     ("DELETE", "/api/0/settings/theme", None),
     ("POST", "/api/0/query", {"timeperiods": [], "query": []}),
+    ("POST", "/api/0/import", {"buckets": {}}),
 ]
 
 
