@@ -17,6 +17,7 @@ from awvault.account_service import AccountService
 from awvault.accounts import Accounts
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
+from awvault.filter_service import FilterService
 from awvault.history import Revision, read_history
 from awvault.incoming import NewRows
 from awvault.opening import PRODUCT, Composition, has_vault, open_found, open_vault
@@ -37,6 +38,10 @@ from awvault.service import (
     DeletedBucket,
     EventsRequest,
     ExportRequest,
+    FiltersInfo,
+    FiltersRequest,
+    FilterTestRequest,
+    FilterTestResult,
     ImportResult,
     OnProgress,
     QueryRequest,
@@ -92,6 +97,7 @@ class VaultService(AccountService, DatabaseService):
         self._runner = SyncRunner(
             vault, notes, schedule=schedule, clock=composition.clock
         )
+        vault.filters.configure(settings.privacy_filters)
         DatabaseService.__init__(self, vault.database)
         AccountService.__init__(
             self,
@@ -108,6 +114,7 @@ class VaultService(AccountService, DatabaseService):
         self._sync = SyncService(
             vault, notes, self._runner, schedule=schedule, clock=composition.clock
         )
+        self._filters = FilterService(vault)
         self._data_dir = settings.data_dir
         self._passphrase_source = found.source
         self._passphrase_path = found.path
@@ -314,7 +321,7 @@ class VaultService(AccountService, DatabaseService):
             )
         start = time.time_ns() // 1_000 if request.start is None else request.start
         try:
-            ids = await self._vault.insert_rows(
+            rows = await self._vault.filters.rows(
                 request.bucket,
                 NewRows(
                     starts=[start],
@@ -322,6 +329,9 @@ class VaultService(AccountService, DatabaseService):
                     texts=[request.data.encode("utf-8", "surrogatepass")],
                 ),
             )
+            if not rows.starts:
+                raise FilteredError("a privacy filter drops this event: it is not kept")
+            ids = await self._vault.insert_rows(request.bucket, rows)
         except BucketNotFoundError as error:
             raise BucketMissingError(
                 f'there is no bucket "{error.bucket_id}"'
@@ -332,6 +342,18 @@ class VaultService(AccountService, DatabaseService):
             bucket_created=created,
             timestamp=timestamp(start),
         )
+
+    async def filters(self) -> FiltersInfo:
+        """See `Service.filters`."""
+        return await self._filters.filters()
+
+    async def set_filters(self, request: FiltersRequest) -> FiltersInfo:
+        """See `Service.set_filters`."""
+        return await self._filters.set_filters(request)
+
+    async def try_filters(self, request: FilterTestRequest) -> FilterTestResult:
+        """See `Service.try_filters`."""
+        return await self._filters.try_filters(request)
 
     def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.export_lines`."""
@@ -406,6 +428,12 @@ class NotDeletedError(Error):
     """`undelete` names a bucket that was not deleted, or more than one."""
 
     hint = "`awvault buckets --deleted` lists what was deleted, with its numbers"
+
+
+class FilteredError(Error):
+    """`add` gives an event that may not be kept."""
+
+    hint = "`awvault filter list` shows the rules"
 
 
 class VaultExistsError(Error):

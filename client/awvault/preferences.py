@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from awserver.errors import StorageCorruptError
+from awvault import filters
 from awvault.columns import jsontext
 from awvault.columns.payload import COUNTER_BITS
 from awvault.columns.table import EventTable
@@ -190,6 +191,8 @@ class Preferences:
         """
         check_key(key)
         value = _compact(json_text)
+        if key == filters.KEY:
+            filters.parse_rules(value)
         await self.load()
         values = self.all()
         values[key] = value

@@ -337,6 +337,70 @@ class ImportResult(Message, frozen=True):
     buckets: list[BucketImported]
 
 
+class FilterRow(Message, frozen=True):
+    """One privacy filter that is in force."""
+
+    # Its place among those of its source, from 1.
+    number: int
+    # "config": of this machine's config.toml. "account": of the account.
+    source: str
+    # The rule as JSON.
+    rule: str
+    # Events, since the start of the process or the last change of the rules.
+    dropped: int
+    redacted: int
+    # Of these, those for which its pattern took too long.
+    too_slow: int
+
+
+class FiltersInfo(Message, frozen=True):
+    """The privacy filters in force, in order."""
+
+    rules: list[FilterRow]
+    # Why they are not known, so that nothing is stored. None: they are.
+    problem: str | None
+
+
+class FiltersRequest(Message, frozen=True):
+    """The privacy filters that the account is to have."""
+
+    # A JSON array.
+    rules: str
+
+
+class FilterTestRequest(Message, frozen=True):
+    """Which rules to try, and on what."""
+
+    # A JSON array. None: those in force.
+    rules: str | None
+    # None named: all.
+    buckets: list[str]
+    # Of each rule and bucket, how many events to tell.
+    examples: int
+
+
+class FilterTested(Message, frozen=True):
+    """What one rule would have done to the events of one bucket."""
+
+    # Its place among those that were tried, from 1.
+    rule: int
+    bucket: str
+    events: int
+    # The data of some of them.
+    examples: list[str]
+
+
+class FilterTestResult(Message, frozen=True):
+    """What rules would have done to what is stored."""
+
+    rules: list[str]
+    # Events that were looked at.
+    events: int
+    dropped: int
+    redacted: int
+    tested: list[FilterTested]
+
+
 class Finding(Message, frozen=True):
     """Something that verify found wrong."""
 
@@ -712,6 +776,15 @@ class Service(StoreService, Protocol):
 
     async def add(self, request: AddRequest) -> AddResult:
         """Store one event; it is on disk when this returns."""
+
+    async def filters(self) -> FiltersInfo:
+        """List the privacy filters in force, and what each has done."""
+
+    async def set_filters(self, request: FiltersRequest) -> FiltersInfo:
+        """Give the account other privacy filters."""
+
+    async def try_filters(self, request: FilterTestRequest) -> FilterTestResult:
+        """Say what rules would have done to what is stored."""
 
     def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an export, each without its newline."""

@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
-from awvault.errors import Error
+from awvault.errors import Error, InvalidInputError
+
+if TYPE_CHECKING:
+    from awvault.filters import Rule
 
 CONFIG_FILE: Final = "config.toml"
 CONFIG_BYTES_MAX: Final = 64 * 1024
@@ -44,6 +47,8 @@ FILE_KEYS: Final = (
     "webui_pages",
 )
 ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
+# Rules are tables, which a variable cannot hold.
+_ONLY_IN_FILE: Final = "privacy_filters"
 # The file describes the real vault. A testing server must not open that vault or
 # take its port because of it, so these two keys do not count under `--testing`.
 _FILE_KEYS_NOT_FOR_TESTING: Final = frozenset({"data_dir", "port"})
@@ -110,6 +115,8 @@ class Settings:
     webui: Path | None = None
     # Pages of watchers, served below /pages/: name and directory.
     webui_pages: tuple[tuple[str, Path], ...] = ()
+    # What this machine keeps out, beside the rules of the account.
+    privacy_filters: "tuple[Rule, ...]" = ()
 
 
 def read_settings(
@@ -158,6 +165,9 @@ def read_settings(
         cors_origins=_origins(*chosen("cors_origins", None)),
         webui=_path(*chosen("webui", given.webui)),
         webui_pages=_pages(*chosen("webui_pages", None)),
+        privacy_filters=_rules(
+            file.get(_ONLY_IN_FILE), f"{_ONLY_IN_FILE} in {config_dir / CONFIG_FILE}"
+        ),
     )
 
 
@@ -262,10 +272,10 @@ def _read_file(path: Path) -> dict[str, object]:
             hint="a line is a key and a value, such as port = 5700",
         ) from error
     for key in values:
-        if key not in FILE_KEYS:
+        if key not in (*FILE_KEYS, _ONLY_IN_FILE):
             raise SettingsError(
                 f'unknown key "{key}" in {path}',
-                hint="known are: " + ", ".join(FILE_KEYS),
+                hint="known are: " + ", ".join((*FILE_KEYS, _ONLY_IN_FILE)),
             )
     return values
 
@@ -368,6 +378,22 @@ def _origins(value: object, origin: str) -> tuple[str, ...]:
                 " could then read and write everything",
             )
     return found
+
+
+def _rules(value: object, origin: str) -> "tuple[Rule, ...]":
+    """Return privacy filters; one that is wrong ends the start."""
+    if value is None:
+        return ()
+    from awvault.filters import convert_rules
+
+    try:
+        return convert_rules(value)
+    except InvalidInputError as error:
+        raise SettingsError(
+            f"{origin}: {error}",
+            hint="each rule is a table [[privacy_filters]]:"
+            " docs/guide/privacy-filters.md",
+        ) from None
 
 
 def _one_of(known: Sequence[str], value: object, origin: str) -> str | None:

@@ -78,6 +78,7 @@ from awvault.unlocked import Unlocked
 from awvault.view import BucketView, Order, event_row, read_view, row_at
 
 if TYPE_CHECKING:
+    from awvault.filtering import Filters
     from awvault.preferences import Preferences
 
 log = logging.getLogger(__name__)
@@ -328,6 +329,21 @@ class Vault:
     def bucket(self, bucket_id: str) -> Bucket:
         """Return one bucket, or raise `BucketNotFoundError`."""
         return self._described(bucket_id, self._bucket(bucket_id))
+
+    def bucket_kind(
+        self, bucket_id: str, *, missing: str | None = None
+    ) -> tuple[str, str]:
+        """Return the name that a bucket's own client gave it, and its type.
+
+        One that does not exist has the type `missing`; None: raise
+        `BucketNotFoundError`.
+        """
+        bucket = self._durable.current.buckets.get(bucket_id)
+        if bucket is not None:
+            return bucket.version.name, bucket.version.type
+        if missing is None:
+            raise BucketNotFoundError(bucket_id)
+        return bucket_id, missing
 
     def last_updated(self, bucket_id: str) -> int | None:
         """Return the end of the bucket's newest event; None if it is empty.
@@ -706,6 +722,13 @@ class Vault:
         from awvault.preferences import Preferences
 
         return Preferences(self)
+
+    @cached_property
+    def filters(self) -> "Filters":
+        """What is kept out, or kept in other words, of what comes in from outside."""
+        from awvault.filtering import Filters
+
+        return Filters(self)
 
     def preferences_mark(self) -> tuple[State, int, int]:
         """Return what compares equal as long as no preference has changed."""

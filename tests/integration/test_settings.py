@@ -73,6 +73,16 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
         pytest.param('webui_pages = {".." = "x"}', {}, "'..'", id="page-parent"),
         pytest.param("webui_pages = {a = 5}", {}, "webui_pages", id="page-path"),
         pytest.param("", {"AWVAULT_WEBUI_PAGES": "a"}, "PAGES: a", id="page-nowhere"),
+        pytest.param("privacy_filters = 5", {}, "privacy_filters in", id="filters"),
+        pytest.param(
+            '[[privacy_filters]]\naction = "drop"\npattern = "("\n',
+            {},
+            "rule 1: pattern: is no regular expression",
+            id="bad-filter",
+        ),
+        pytest.param(
+            "", {"AWVAULT_PRIVACY_FILTERS": "[]"}, "PRIVACY_FILTERS", id="filters-env"
+        ),
         pytest.param("", {"AWVAULT_PORT": "1e3"}, "AWVAULT_PORT", id="odd-port"),
         pytest.param("", {"AWVAULT_PORT": "9" * 5000}, "0 to 65535", id="huge-port"),
         pytest.param(
@@ -88,6 +98,14 @@ def test_what_makes_no_sense_is_an_error(
         read(tmp_path, text, **environment)
 
     assert names in str(caught.value)
+
+
+def test_privacy_filters_are_tables(tmp_path: Path) -> None:
+    """They are no secret, but only the file can hold them."""
+    text = '[[privacy_filters]]\naction = "drop"\nfield = "title"\ntext = "x"\n'
+    (rule,) = read(tmp_path, text).privacy_filters
+    assert (rule.action, rule.field, rule.text) == ("drop", "title", "x")
+    assert read(tmp_path, "privacy_filters = []").privacy_filters == ()
 
 
 def test_origins_are_a_list(tmp_path: Path) -> None:

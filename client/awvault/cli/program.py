@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "add": ("writing", "Store one event."),
     "export": ("transfer", "Write buckets and events as JSON lines."),
     "import": ("transfer", "Read what export wrote."),
+    "filter": ("filters", "What is kept out: list, set, test."),
     "verify": ("checking", "Open everything that is stored, and say what was checked."),
     "sync": ("syncing", "Exchange records with the host, now."),
     "repair": ("syncing", "Put back on the host what it lost."),

@@ -129,6 +129,14 @@ def decode(text: bytes) -> dict[str, Any]:
     return value
 
 
+def encode(value: dict[str, Any]) -> bytes:
+    """Return what `decode` gave as compact text."""
+    try:
+        return _encode(value)
+    except _UNREADABLE:
+        return _compact_any_slowly(value)
+
+
 def equality_key(text: bytes) -> Hashable:
     """Return a key that two texts share exactly if they say the same.
 

@@ -55,6 +55,12 @@ def render_event(row: Row) -> bytes:
     )
 
 
+def render_dropped(start: int, duration: int) -> bytes:
+    """Return an event that was not stored: it has no id, and no data."""
+    when = render(start).encode(), render_seconds(max(duration, 0))
+    return b'{"id":null,"timestamp":"%b","duration":%b,"data":{}}' % when
+
+
 def render_objects(table: EventTable) -> list[bytes]:
     """Return each row as a JSON object, in the table's order."""
     texts = table.texts

@@ -24,6 +24,10 @@ from awvault.service import (
     DoctorResult,
     EventsRequest,
     ExportRequest,
+    FiltersInfo,
+    FiltersRequest,
+    FilterTestRequest,
+    FilterTestResult,
     HostUsage,
     HostView,
     ImportResult,
@@ -104,6 +108,22 @@ class ControlClient:
     async def add(self, request: AddRequest) -> AddResult:
         """See `Service.add`."""
         return await self._result("add", AddResult, msgspec.json.encode(request))
+
+    async def filters(self) -> FiltersInfo:
+        """See `Service.filters`."""
+        return await self._result("filters", FiltersInfo)
+
+    async def set_filters(self, request: FiltersRequest) -> FiltersInfo:
+        """See `Service.set_filters`."""
+        return await self._result(
+            "set-filters", FiltersInfo, msgspec.json.encode(request)
+        )
+
+    async def try_filters(self, request: FilterTestRequest) -> FilterTestResult:
+        """See `Service.try_filters`."""
+        return await self._result(
+            "try-filters", FilterTestResult, msgspec.json.encode(request)
+        )
 
     def export_lines(self, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.export_lines`."""

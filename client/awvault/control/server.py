@@ -29,6 +29,8 @@ from awvault.service import (
     EventsRequest,
     ExportRequest,
     Failure,
+    FiltersRequest,
+    FilterTestRequest,
     LendRequest,
     OnProgress,
     PassphraseRequest,
@@ -229,6 +231,13 @@ _OPERATIONS: Final[Mapping[str, Callable[[Service, bytes], _Answer]]] = {
         msgspec.json.decode(body, type=QueryRequest)
     ),
     "add": lambda service, body: _with_request(service.add, AddRequest, body),
+    "filters": lambda service, _: _Call(lambda _: service.filters()),
+    "set-filters": lambda service, body: _with_request(
+        service.set_filters, FiltersRequest, body
+    ),
+    "try-filters": lambda service, body: _with_request(
+        service.try_filters, FilterTestRequest, body
+    ),
     "export": lambda service, body: service.export_lines(
         msgspec.json.decode(body, type=ExportRequest)
     ),

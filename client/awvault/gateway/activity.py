@@ -71,6 +71,8 @@ async def post_activities(
         )
     else:
         parsed = activitybodies.parse_activities(body, now_us=now_us)
+    kept = await vault.filters.many(bucket_id, parsed.texts, kind=name)
+    parsed = parsed.only(kept.places, kept.texts)
     table = EventTable.empty()
     if parsed.texts:
         rows = NewRows(

@@ -5,7 +5,7 @@ that were sent, without those that the server answers itself: `id`, `type`,
 `stored_at`, and `timestamp` and `duration` where they say when it happened.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import Final
@@ -41,6 +41,17 @@ class IncomingActivities:
     durations: list[int] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
+
+    def only(
+        self, places: Sequence[int], texts: Sequence[bytes]
+    ) -> "IncomingActivities":
+        """Return the events at `places`, with `texts` for their data."""
+        return IncomingActivities(
+            starts=[self.starts[at] for at in places],
+            durations=[self.durations[at] for at in places],
+            flags=[self.flags[at] for at in places],
+            texts=list(texts),
+        )
 
 
 def parse_activities(body: bytes, *, now_us: int) -> IncomingActivities:

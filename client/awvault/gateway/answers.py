@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from awserver.errors import ServerError, StorageFullError
 from awvault.errors import BucketNotFoundError, Error, InvalidInputError
+from awvault.filtering import FiltersUnknownError
 from awvault.gateway.holder import VaultUnavailableError
 from awvault.gateway.refusals import Refusal
 
@@ -116,8 +117,9 @@ def answer_for(error: Exception, *, data_dir: str) -> web.Response:
                 f"no room to store this: free space on the disk{where};"
                 " nothing already stored is lost",
             )
-        case VaultUnavailableError():
-            return error_answer(503, f"{error}: see the output of aw-server")
+        case FiltersUnknownError() | VaultUnavailableError():
+            todo = getattr(error, "hint", "see the output of aw-server")
+            return error_answer(503, f"{error}: {todo}")
         case ServerError() | Error():
             status, message = 503, STORE_FAILED
         case _:

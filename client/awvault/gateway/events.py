@@ -9,7 +9,12 @@ import numpy as np
 from aiohttp import web
 
 from awvault.columns import jsontext
-from awvault.columns.render import render_event, render_rows, render_table
+from awvault.columns.render import (
+    render_dropped,
+    render_event,
+    render_rows,
+    render_table,
+)
 from awvault.errors import InvalidInputError, LimitError
 from awvault.gateway import reading, wire
 from awvault.gateway.answers import json_answer, stream_answer
@@ -38,7 +43,10 @@ _EVENT_ID: Final = re.compile(r"[0-9]{1,18}")
 async def heartbeat(
     request: web.Request, vault: Vault, gateway: Gateway
 ) -> web.Response:
-    """Extend the bucket's last event, or store a new one; return the result."""
+    """Extend the bucket's last event, or store a new one; return the result.
+
+    Of one that a privacy filter drops, an event without id or data is returned.
+    """
     pulsetime_us = reading.pulsetime_parameter(request)
     beat = wire.parse_heartbeat(
         await read_body(
@@ -47,11 +55,15 @@ async def heartbeat(
             seconds_max=gateway.settings.body_seconds_max,
         )
     )
+    bucket_id = request.match_info["bucket_id"]
+    text = await vault.filters.one(bucket_id, beat.text)
+    if text is None:
+        return json_answer(render_dropped(beat.start, beat.duration))
     row = await vault.heartbeat(
-        request.match_info["bucket_id"],
+        bucket_id,
         start=beat.start,
         duration=beat.duration,
-        text=beat.text,
+        text=text,
         pulsetime_us=pulsetime_us,
     )
     return json_answer(render_event(row))
@@ -111,7 +123,8 @@ async def insert_events(
     """Store one event or an array; return them with their ids.
 
     An event sent with the id of one in this bucket corrects that one. Any
-    other id is not ours to take: the event is new.
+    other id is not ours to take: the event is new. What a privacy filter drops is
+    not among those that are returned; an event that it would correct stays.
     """
     bucket_id = request.match_info["bucket_id"]
     body = await read_body(
@@ -124,6 +137,8 @@ async def insert_events(
         events = await asyncio.to_thread(wire.parse_events, body, now_us=now_us)
     else:
         events = wire.parse_events(body, now_us=now_us)
+    kept = await vault.filters.many(bucket_id, events.texts)
+    events = events.only(kept.places, kept.texts)
     if events.ids is None:
         ids = await vault.insert_rows(
             bucket_id,

@@ -90,6 +90,17 @@ class IncomingEvents:
     ids: list[int | None] | None
     """None: no event named an id."""
 
+    def only(self, places: Sequence[int], texts: Sequence[bytes]) -> "IncomingEvents":
+        """Return the events at `places`, with `texts` for their data."""
+        if len(places) == len(self.starts):
+            return IncomingEvents(self.starts, self.durations, list(texts), self.ids)
+        return IncomingEvents(
+            [self.starts[at] for at in places],
+            [self.durations[at] for at in places],
+            list(texts),
+            None if self.ids is None else [self.ids[at] for at in places],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class IncomingHeartbeat:

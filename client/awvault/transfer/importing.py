@@ -17,8 +17,6 @@ it goes on where it was. docs/decisions/0028-an-import-is-known-by-its-events.md
 import asyncio
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
     Hashable,
     Iterable,
     Mapping,
@@ -46,10 +44,6 @@ KEYS_MAX: Final = 65_536
 """Distinct data whose keys are remembered from one part to the next."""
 
 _CHUNK_BITS: Final = 16
-
-RowsFilter = Callable[[str, NewRows], Awaitable[NewRows]]
-"""Of a bucket's rows, takes out or replaces what its owner does not want stored,
-before anything is compared or stored."""
 
 
 class IdSet:
@@ -108,16 +102,9 @@ class _Here(NamedTuple):
 class Importer:
     """One import under way. What was added stays, should it fail half-way."""
 
-    def __init__(
-        self,
-        vault: "Vault",
-        on_progress: OnProgress,
-        *,
-        filter_rows: RowsFilter | None = None,
-    ) -> None:
+    def __init__(self, vault: "Vault", on_progress: OnProgress) -> None:
         self._vault = vault
         self._on_progress = on_progress
-        self._filter_rows = filter_rows
         # Events that one of the source stands for already.
         self._taken = IdSet()
         self._keys: dict[bytes, Hashable] = {}
@@ -195,8 +182,7 @@ class Importer:
             stored_at=part.stored_at,
         )
         try:
-            if self._filter_rows is not None:
-                rows = await self._filter_rows(part.bucket, rows)
+            rows = await self._vault.filters.rows(part.bucket, rows)
             wanted = len(rows.starts)
             if wanted:
                 await self._merge(part.bucket, rows, counts)

@@ -7,6 +7,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from awvault.filtering import FiltersUnknownError
+from awvault.filters import convert_rules
 from awvault.service import ExportRequest
 from awvault.testing import COMPOSITION, clock_ahead, open_vault
 from awvault.transfer.exporting import export_lines
@@ -15,6 +17,7 @@ from awvault.verifying import verify
 from tests.helpers.clients import account_of, exchange, seal_whole
 from tests.helpers.databases import Fault, InjectedError
 from tests.helpers.syncing import Meeting, Member, two_clients
+from tests.helpers.vaults import A, bucket
 
 
 @pytest.fixture
@@ -206,3 +209,59 @@ async def test_what_was_read_before_a_seal_is_shown_after_it(tmp_path: Path) -> 
             await seal_whole(vault)
             assert vault.preferences.get(f"k{at % 3}") == b"%d" % at
         assert await shown(vault) == {"k0": b"3", "k1": b"4", "k2": b"2"}
+
+
+async def test_privacy_filters_are_in_force_on_every_client(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """Once they have come there; those of a machine's own file stay with it."""
+    _, one, two = pair
+    two.vault.filters.configure(
+        convert_rules([{"action": "redact", "field": "app", "text": "mail"}])
+    )
+    for member in (one, two):
+        await bucket(member.vault, "window")
+    rule = b'[{"action":"drop","field":"title","pattern":"secret"}]'
+    await one.vault.preferences.set("privacy_filters", rule)
+    text = b'{"title":"a secret"}'
+    assert await one.vault.filters.one("window", text) is None
+    assert await two.vault.filters.one("window", text) == text
+
+    await meet(one, two)
+
+    assert await two.vault.filters.one("window", text) is None
+    mail = b'{"app":"Mail"}'
+    assert await one.vault.filters.one("window", mail) == mail
+    assert await two.vault.filters.one("window", mail) == b'{"app":"REDACTED"}'
+    # A bucket of another client goes by two names; a rule may mean either.
+    label = next(iter(two.vault.buckets().keys() - {"window"}))
+    for name in ("window", label):
+        await one.vault.preferences.set(
+            "privacy_filters", b'[{"action":"drop","bucket":"%b"}]' % name.encode()
+        )
+        await meet(one, two)
+        assert await two.vault.filters.one(label, b'{"title":"x"}') is None
+
+
+async def test_where_the_filters_cannot_be_read_nothing_is_let_in(
+    tmp_path: Path,
+) -> None:
+    """A record that may hold newer ones is damaged: until they are set again."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        await vault.preferences.set("privacy_filters", b"[]")
+        await seal_whole(vault)
+    connection = apsw.Connection(str(path / "vault.db"))
+    connection.execute("DROP TRIGGER bodies_no_update")
+    connection.execute("UPDATE bodies SET body = zeroblob(length(body))")
+    connection.close()
+    async with await open_vault(path) as vault:
+        with pytest.raises(FiltersUnknownError, match="a damaged record may hold"):
+            await vault.filters.one("b", A)
+        with pytest.raises(FiltersUnknownError):
+            await vault.filters.many("b", [A])
+
+        await vault.preferences.set("privacy_filters", b"[]")
+
+        assert await vault.filters.one("b", A) == A

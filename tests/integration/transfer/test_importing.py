@@ -24,7 +24,7 @@ from awvault.service import ExportRequest, ImportResult, ignore_progress
 from awvault.testing import open_vault
 from awvault.transfer import jsonstream
 from awvault.transfer.exporting import export_lines, read_pages
-from awvault.transfer.importing import Importer, RowsFilter
+from awvault.transfer.importing import Importer
 from awvault.transfer.jsonstream import JsonStream
 from awvault.transfer.sources import file_parts
 from awvault.vault import Vault
@@ -51,14 +51,14 @@ def export_of(events: list[Any], bucket: str = "b", kind: str = "t") -> bytes:
 
 
 async def import_into(
-    vault: Vault, body: bytes, *, step: int = 1 << 16, by: RowsFilter | None = None
+    vault: Vault, body: bytes, *, step: int = 1 << 16
 ) -> ImportResult:
     pieces = [body[at : at + step] for at in range(0, len(body), step)]
 
     async def read() -> bytes:
         return pieces.pop(0) if pieces else b""
 
-    importer = Importer(vault, ignore_progress, filter_rows=by)
+    importer = Importer(vault, ignore_progress)
     return await importer.run(file_parts(read))
 
 
@@ -156,16 +156,11 @@ async def test_an_extension_is_a_correction(tmp_path: Path) -> None:
 async def test_a_filter_stands_before_the_comparison(tmp_path: Path) -> None:
     """What it takes out is counted; what it changes is found again as it is here."""
 
-    async def by(_: str, rows: NewRows) -> NewRows:
-        kept = [at for at, text in enumerate(rows.texts) if b"secret" not in text]
-        return NewRows(
-            starts=[rows.starts[at] for at in kept],
-            durations=[rows.durations[at] for at in kept],
-            texts=[b'{"title":"hidden"}' for _ in kept],
+    def rule(action: str, text: str) -> bytes:
+        return b'[{"action":"drop","text":"secret"},{"action":"%b","text":"%b"}]' % (
+            action.encode(),
+            text.encode(),
         )
-
-    async def drop(_: str, rows: NewRows) -> NewRows:
-        return NewRows(starts=[], durations=[], texts=[])
 
     body = export_of(
         [
@@ -174,14 +169,16 @@ async def test_a_filter_stands_before_the_comparison(tmp_path: Path) -> None:
         ]
     )
     async with await open_vault(tmp_path / "vault") as vault:
-        first = await import_into(vault, body, by=by)
-        second = await import_into(vault, body, by=by)
+        await vault.preferences.set("privacy_filters", rule("redact", "open"))
+        first = await import_into(vault, body)
+        second = await import_into(vault, body)
         found = await shown(vault)
-        nothing = await import_into(vault, body, by=drop)
+        await vault.preferences.set("privacy_filters", rule("drop", "open"))
+        nothing = await import_into(vault, body)
 
     assert (first.events_added, first.events_filtered) == (1, 1)
     assert (second.events_added, second.events_present) == (0, 1)
-    assert list(found) == [(START + 1, 0, b'{"title":"hidden"}')]
+    assert list(found) == [(START + 1, 0, b'{"title":"REDACTED"}')]
     assert (nothing.events_added, nothing.events_filtered) == (0, 2)
 
 
