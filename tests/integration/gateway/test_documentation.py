@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from awvault.gateway import GatewaySettings, VaultHolder, create_gateway
+from tests.integration.gateway.differences import DIFFERENCES
 from tests.integration.gateway.running import Api
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFERENCE = DOCS / "reference/gateway.md"
+DIFFERENCES_PAGE = DOCS / "reference/activitywatch-differences.md"
 GUIDE = DOCS / "guide/activity-api.md"
 METHODS = {"GET", "POST", "PUT", "DELETE"}
 
@@ -35,6 +37,13 @@ async def test_every_route_is_documented() -> None:
         if route.resource is not None and route.method in METHODS
     }
     assert documented - {("GET", "/")} == served
+
+
+def test_the_table_of_differences_is_that_of_the_probe() -> None:
+    """The page has each row, in the same order and words, and no other."""
+    rows = re.findall(r"^\|.*\|$", DIFFERENCES_PAGE.read_text("utf-8"), re.MULTILINE)
+
+    assert rows[2:] == [difference.row() for difference in DIFFERENCES.values()]
 
 
 async def test_the_guide_can_be_followed(api: Api) -> None:
