@@ -307,11 +307,11 @@ class _Kept:
 
 
 def main() -> None:
-    """Send one GET again and again until this process is ended: a busy reader."""
-    host, port, path = sys.argv[1:]
-    address = (host, int(port))
+    """Send one request again and again until this process is ended: a busy reader."""
+    host, port = sys.argv[1:]
+    request = sys.stdin.buffer.read()
     while True:
-        fetch(address, get(address, path))
+        fetch((host, int(port)), request)
 
 
 class _NoCollection:

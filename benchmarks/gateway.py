@@ -27,6 +27,7 @@ from urllib.parse import quote, urlsplit
 
 from benchmarks import servers
 from benchmarks.client import Load, fetch, get, post, run_load
+from benchmarks.queries import Peer, afk_events, desktop_query, peer
 from benchmarks.report import Report, publish
 from benchmarks.servers import Server, StartedServer
 from benchmarks.workload import (
@@ -41,6 +42,7 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 
 CLIENTS: Final = 8
 FILL_BATCH: Final = 1000
+QUERY_DAYS: Final = (1, 7)
 LIMITS: Final = ("bare endpoint", "no work")
 """Servers without buckets and events: only heartbeats are sent to them."""
 
@@ -59,6 +61,10 @@ NOTES: Final = (
     (
         "export: `awvault export` through the running server, from start to end of that"
         " process, against GET /api/0/export."
+    ),
+    (
+        "query: ours over HTTP; ActivityWatch's own query functions over its database,"
+        " and the text of the answer, without HTTP."
     ),
     (
         "disk: every file after a clean stop; `as sealed` is the records alone, with"
@@ -80,6 +86,7 @@ class Sizes:
     """For each size of a batch, the requests of one round."""
     read_rounds: int = 9
     export_rounds: int = 3
+    query_rounds: int = 7
 
 
 USUAL: Final = Sizes()
@@ -90,6 +97,7 @@ QUICK: Final = Sizes(
     batch_requests=((1, 150), (100, 20), (1000, 5)),
     read_rounds=3,
     export_rounds=1,
+    query_rounds=3,
 )
 
 
@@ -147,10 +155,45 @@ class Run:
         """Send the same while another client reads one week again and again."""
         begin, end = self._events.days(0, 7)
         path = f"{self._path('history')}/events?start={begin}&end={end}"
+        request = get(server.address, path)
         # Once here, so that the reader's process finds what it expects.
-        fetch(server.address, get(server.address, path))
-        with servers.reading(server, path):
+        fetch(server.address, request)
+        with servers.asking(server, request):
             self._heartbeats(server, CLIENTS, " and a reader of 7 days")
+
+    def fill_afk(self, server: Server) -> None:
+        """Insert when somebody was there, on the days of the history."""
+        bucket = self._bucket(server, "afk")
+        bodies = batches(afk_events(self._events), FILL_BATCH)
+        run_load(server.address, [self._posts(server, f"{bucket}/events", bodies)])
+
+    def queries(self, server: Server, peer: Peer | None) -> None:
+        """Ask what the web interface asks for a day and a week; `peer`: not here."""
+        for days in QUERY_DAYS:
+            start, end = self._events.days(0, days)
+            if peer is not None:
+                seconds, active = peer.ask(self._query(), start, end)
+            else:
+                request = self._query_request(server, days)
+                seconds, body = fetch(server.address, request)
+                active = json.loads(body)[0]["window"]["duration"]
+            assert active > 0
+            name = f"web interface's query, {days} day{'s' * (days > 1)}"
+            self._report.less(name, "ms", server.name, 1000 * seconds)
+
+    def heartbeats_and_query(self, server: Server) -> None:
+        """Send heartbeats while another client asks the query of a week, on and on."""
+        with servers.asking(server, self._query_request(server, max(QUERY_DAYS))):
+            self._heartbeats(server, CLIENTS, " and a query of 7 days")
+
+    def _query(self) -> str:
+        prefix = f"benchmark-{self._run}"
+        return desktop_query(f"{prefix}-history", f"{prefix}-afk")
+
+    def _query_request(self, server: Server, days: int) -> bytes:
+        period = "/".join(self._events.days(0, days))
+        body = json.dumps({"timeperiods": [period], "query": [self._query()]})
+        return post(server.address, "/api/0/query/", body.encode())
 
     def _heartbeats(self, server: Server, clients: int, besides: str = "") -> None:
         count = int(RATE_MAX * self._sizes.heartbeat_seconds / clients) + 1
@@ -259,7 +302,11 @@ def measure_urls(given: Sequence[Server], sizes: Sizes) -> Report:
     for server in given:
         run.fill(server)
     take_turns(sizes.read_rounds, given, run.reads)
+    for server in given:
+        run.fill_afk(server)
+    take_turns(sizes.query_rounds, given, lambda server: run.queries(server, None))
     measure_writes(run, sizes, given)
+    take_turns(sizes.rounds, given, run.heartbeats_and_query)
     report.notes.append(NOTES[0])
     return report
 
@@ -282,11 +329,34 @@ def measure_started(names: Sequence[str], sizes: Sizes) -> Report:
         for name in full:
             run.disk(name, homes[name])
         with started(names, homes) as given:
+            measure_queries(run, sizes, given)
             measure_writes(run, sizes, given)
+            ours = [server for server in given if server.name == "ours"]
+            take_turns(sizes.rounds, ours, run.heartbeats_and_query)
             for server in given:
-                run.memory("after heartbeats and bulk inserts", server)
+                run.memory("after queries, heartbeats and bulk inserts", server)
     report.notes.extend(NOTES)
     return report
+
+
+def measure_queries(run: Run, sizes: Sizes, given: Sequence[StartedServer]) -> None:
+    """Measure what the web interface asks, of each server that has a history."""
+    full = [server for server in given if server.name not in LIMITS]
+    for server in full:
+        run.fill_afk(server)
+    with contextlib.ExitStack() as stack:
+        peers = {
+            server.name: stack.enter_context(
+                peer(servers.activitywatch_database(server.home))
+            )
+            for server in full
+            if server.name == "activitywatch"
+        }
+        take_turns(
+            sizes.query_rounds,
+            full,
+            lambda server: run.queries(server, peers.get(server.name)),
+        )
 
 
 def measure_writes(run: Run, sizes: Sizes, given: Sequence[Server]) -> None:

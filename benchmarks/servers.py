@@ -331,13 +331,18 @@ def start_echo(home: Path) -> StartedServer:
 
 
 @contextlib.contextmanager
-def reading(server: Server, path: str) -> Iterator[None]:
-    """Let a process of its own read `path` from the server again and again."""
+def asking(server: Server, request: bytes) -> Iterator[None]:
+    """Let a process of its own send the server a request again and again."""
     host, port = server.address
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.client", host, str(port), path], cwd=ROOT
+        [sys.executable, "-m", "benchmarks.client", host, str(port)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
     )
+    assert process.stdin is not None
     try:
+        process.stdin.write(request)
+        process.stdin.close()
         yield
         assert process.poll() is None, "the reader has ended"
     finally:

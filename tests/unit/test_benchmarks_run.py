@@ -23,6 +23,7 @@ TINY = gateway.Sizes(
     batch_requests=((1, 3), (100, 2)),
     read_rounds=1,
     export_rounds=1,
+    query_rounds=1,
 )
 
 
@@ -157,7 +158,12 @@ def test_the_servers_are_measured_side_by_side() -> None:
     rows = {row.name: row.values for row in report.rows}
     assert list(rows["heartbeats, 8 clients"]) == names
     full = {name for name in names if name not in gateway.LIMITS}
-    for name in ("GET 1000 events", "export 300 events", "disk"):
+    for name in (
+        "GET 1000 events",
+        "web interface's query, 1 day",
+        "export 300 events",
+        "disk",
+    ):
         assert set(rows[name]) == full
     assert all(value > 0 for row in rows.values() for v in row.values() for value in v)
 

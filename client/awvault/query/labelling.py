@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 
 from awvault.query.budget import Budget
 from awvault.query.errors import QueryFunctionError
-from awvault.query.patterns import Pattern, compiled
+from awvault.query.patterns import Matcher, Pattern, compiled, foldable
 from awvault.query.values import Data, Events, Value
 
 UNCATEGORIZED: Final = "Uncategorized"
@@ -72,24 +72,48 @@ class _Matching:
 
 def _matching_texts(patterns: Sequence[tuple[Pattern, int]]) -> Callable[[str], int]:
     """Return what tells which patterns, each with its bit, are found in a text."""
-    words = [(word, bit) for pattern, bit in patterns for word in pattern.words or ()]
-    others = [(pattern.matches, bit) for pattern, bit in patterns if not pattern.words]
+    words = [(word, bit) for pattern, bit in patterns for word in pattern.words]
+    in_any_case = [
+        (word, bit) for pattern, bit in patterns for word in pattern.words_in_any_case
+    ]
+    others = [
+        (pattern.matches, bit)
+        for pattern, bit in patterns
+        if not pattern.words and not pattern.words_in_any_case
+    ]
+    every = [(pattern.matches, bit) for pattern, bit in patterns if not pattern.words]
     known: dict[str, int] = {}
 
     def matching(text: str) -> int:
         found = known.get(text)
         if found is None:
-            found = 0
-            for word, bit in words:
-                if word in text:
-                    found |= bit
-            for matches, bit in others:
-                if matches(text):
-                    found |= bit
+            found = _bits(words, text)
+            if not in_any_case:
+                found |= _matched(others, text)
+            elif foldable(text):
+                found |= _bits(in_any_case, text.lower()) | _matched(others, text)
+            else:
+                found |= _matched(every, text)
             known[text] = found
         return found
 
     return matching
+
+
+def _bits(words: Sequence[tuple[str, int]], text: str) -> int:
+    found = 0
+    for word, bit in words:
+        if word in text:
+            found |= bit
+    return found
+
+
+def _matched(matchers: Sequence[tuple[Matcher, int]], text: str) -> int:
+    found = 0
+    for matches, bit in matchers:
+        if matches(text):
+            found |= bit
+    return found
 
 
 def categorize(events: Events, classes: Value) -> Events:

@@ -7,6 +7,7 @@ engine. Any other runs in `regex`, which can be stopped, and lets other threads 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import regex
@@ -39,8 +40,10 @@ class Pattern:
 
     matches: Matcher
     """Says whether it is found in a text; raises where that takes too long."""
-    words: Sequence[str] | None
-    """If not None, any of these words in a text is all that it asks for."""
+    words: Sequence[str] = ()
+    """If there are any, one of them in a text is all that it asks for."""
+    words_in_any_case: Sequence[str] = ()
+    """The same, in small letters, of texts that are `foldable`."""
 
 
 def compiled(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Pattern:
@@ -53,17 +56,24 @@ def compiled(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Patt
             f"a regex has {len(pattern)} characters, at most {PATTERN_CHARS_MAX} are"
             " compiled"
         )
+    expression = partial(_expression, pattern, budget, ignore_case=ignore_case)
     if not _WORDS.fullmatch(pattern):
-        return Pattern(_expression(pattern, budget, ignore_case=ignore_case), None)
-    words = _words(pattern)
+        return Pattern(expression())
     if not ignore_case:
+        words = _words(pattern)
         return Pattern(
             lambda text: any([word in text for word in words]),  # noqa: C419 - faster
-            words,
+            words=words,
         )
     if not pattern.isascii():
-        return Pattern(_expression(pattern, budget, ignore_case=True), None)
-    return Pattern(_words_in_any_case(words, pattern, budget), None)
+        return Pattern(expression())
+    words = _words(pattern.lower())
+    return Pattern(_in_any_case(words, expression), words_in_any_case=words)
+
+
+def foldable(text: str) -> bool:
+    """Say whether a text's small letters are all that its ASCII letters match."""
+    return text.isascii() or _ODD_CASES.isdisjoint(text)
 
 
 def _words(pattern: str) -> list[str]:
@@ -76,14 +86,13 @@ def _words(pattern: str) -> list[str]:
     return words
 
 
-def _words_in_any_case(words: Sequence[str], pattern: str, budget: Budget) -> Matcher:
-    words = [word.lower() for word in words]
+def _in_any_case(words: Sequence[str], expression: Callable[[], Matcher]) -> Matcher:
     slow: list[Matcher] = []
 
     def found(text: str) -> bool:
-        if not text.isascii() and not _ODD_CASES.isdisjoint(text):
+        if not foldable(text):
             if not slow:
-                slow.append(_expression(pattern, budget, ignore_case=True))
+                slow.append(expression())
             return slow[0](text)
         text = text.lower()
         return any([word in text for word in words])  # noqa: C419 - faster

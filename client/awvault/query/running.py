@@ -6,6 +6,8 @@ meanwhile is answered at once.
 """
 
 import asyncio
+import contextlib
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from awvault.query.errors import QueryInterpretError
 from awvault.query.interpreting import interpret
 from awvault.query.parsing import Program, parse_program
 from awvault.query.snapshot import Snapshot
-from awvault.query.values import Pool
+from awvault.query.values import Pool, Value
 from awvault.query.writing import write_value
 from awvault.vault import Vault
 
@@ -73,13 +75,32 @@ class _Thread:
             self._executor = ThreadPoolExecutor(
                 1,
                 thread_name_prefix="awvault-query",
-                initializer=sys.setswitchinterval,
-                initargs=(SWITCH_SECONDS,),
+                initializer=_prepare,
             )
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
 _THREAD: Final = _Thread()
+
+
+def _prepare() -> None:
+    """Make ready what is the whole process's, before its first query."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # The modules and what else is there stay. To look at them again in each full
+    # collection would hold everything up for tens of milliseconds.
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Look for no garbage: a query makes many objects, and no cycles of them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 async def run_query(
@@ -129,12 +150,17 @@ def _run(
     budget: Budget,
 ) -> Answer:
     budget.begin()
-    pool = Pool(budget)
-    results = [
-        interpret(program, period, name=name, snapshot=snapshot, pool=pool)
-        for period in periods
-    ]
-    pieces = write_value(results)
+    with _without_collections():
+        pool = Pool(budget)
+        results = [
+            interpret(program, period, name=name, snapshot=snapshot, pool=pool)
+            for period in periods
+        ]
+        return _written(results, budget)
+
+
+def _written(results: Sequence[Value], budget: Budget) -> Answer:
+    pieces = write_value(list(results))
     begun = []
     size = 0
     for piece in pieces:

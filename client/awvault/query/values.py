@@ -225,6 +225,8 @@ def identity(value: Value) -> Hashable:
     Equal as in ActivityWatch's server: the order of keys is of no account, and
     1, 1.0 and true are one.
     """
+    if isinstance(value, str):  # as most are
+        return value
     if isinstance(value, dict):
         try:
             return "{", frozenset(value.items())
