@@ -51,6 +51,7 @@ from awvault.ports import BACKLOG, bind_socket, start_listening
 from awvault.processes import DataDirectory, HeldDirectory
 from awvault.settings import Settings, check_webui, prepare_data_dir
 from awvault.terminals import find_terminal
+from awvault.transfer.scheduled import Plan, export_by_plan
 from awvault.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -260,6 +261,7 @@ class _Localhost:
             holder.set(vault)
             if not self._stop.is_set():
                 service.start_sync()
+                opened.push_async_callback(_ended, self._start_exports(service))
                 self._tell_once()
             await self._wake.wait()
             loan = self._loan
@@ -272,6 +274,19 @@ class _Localhost:
             await holder.take_back()
         await self._wait_for_end(loan, holder)
         control.given_back()
+
+    def _start_exports(self, service: VaultService) -> asyncio.Task[None]:
+        """Export by the settings from now on, where they say so."""
+        settings = self._settings
+        if settings.export_to is None:
+            return asyncio.create_task(asyncio.sleep(0))
+        plan = Plan(
+            to=settings.export_to,
+            every=settings.export_every,
+            keep=settings.export_keep,
+            form=settings.export_format,
+        )
+        return asyncio.create_task(export_by_plan(plan, service))
 
     def _tell_once(self) -> None:
         if not self._is_ready:

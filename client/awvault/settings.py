@@ -29,6 +29,10 @@ PORT_DEFAULT: Final = 5600
 PORT_TESTING_DEFAULT: Final = 5666
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 CORS_ORIGINS_MAX: Final = 64
+EXPORT_PERIODS: Final = ("hour", "day", "week")
+EXPORT_FORMATS: Final = ("lines", "activitywatch", "csv", "parquet")
+EXPORT_KEEP_DEFAULT: Final = 14
+EXPORT_KEEP_MAX: Final = 10_000
 SYNC_SCHEDULES: Final = ("live", "steady", "daily")
 ENVIRONMENT_PREFIX: Final = "AWVAULT_"
 
@@ -45,13 +49,17 @@ FILE_KEYS: Final = (
     "cors_origins",
     "webui",
     "webui_pages",
+    "export_to",
+    "export_every",
+    "export_keep",
+    "export_format",
 )
 ENVIRONMENT_KEYS: Final = (*FILE_KEYS, "config_dir")
 # Rules are tables, which a variable cannot hold.
 _ONLY_IN_FILE: Final = "privacy_filters"
-# The file describes the real vault. A testing server must not open that vault or
-# take its port because of it, so these two keys do not count under `--testing`.
-_FILE_KEYS_NOT_FOR_TESTING: Final = frozenset({"data_dir", "port"})
+# The file describes the real vault. A testing server must not open that vault, take
+# its port or prune its exports because of it: these do not count under `--testing`.
+_FILE_KEYS_NOT_FOR_TESTING: Final = frozenset({"data_dir", "port", "export_to"})
 
 _SECRETS: Final = {
     "AWVAULT_PASSPHRASE": (
@@ -117,6 +125,12 @@ class Settings:
     webui_pages: tuple[tuple[str, Path], ...] = ()
     # What this machine keeps out, beside the rules of the account.
     privacy_filters: "tuple[Rule, ...]" = ()
+    # Where aw-server writes exports, in plain text, by itself. None: nowhere.
+    export_to: Path | None = None
+    export_every: str = "day"
+    # How many exports stay there.
+    export_keep: int = EXPORT_KEEP_DEFAULT
+    export_format: str = "lines"
 
 
 def read_settings(
@@ -168,6 +182,11 @@ def read_settings(
         privacy_filters=_rules(
             file.get(_ONLY_IN_FILE), f"{_ONLY_IN_FILE} in {config_dir / CONFIG_FILE}"
         ),
+        export_to=_path(*chosen("export_to", None)),
+        export_every=_one_of(EXPORT_PERIODS, *chosen("export_every", None)) or "day",
+        export_keep=_count(*chosen("export_keep", None)) or EXPORT_KEEP_DEFAULT,
+        export_format=_one_of(EXPORT_FORMATS, *chosen("export_format", None))
+        or "lines",
     )
 
 
@@ -394,6 +413,19 @@ def _rules(value: object, origin: str) -> "tuple[Rule, ...]":
             hint="each rule is a table [[privacy_filters]]:"
             " docs/guide/privacy-filters.md",
         ) from None
+
+
+def _count(value: object, origin: str) -> int | None:
+    if value is None:
+        return None
+    number = value
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        number = int(value[:6])
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise SettingsError(f"{origin} must be a number, got {value!r}")
+    if not 1 <= number <= EXPORT_KEEP_MAX:
+        raise SettingsError(f"{origin} must be from 1 to {EXPORT_KEEP_MAX}")
+    return number
 
 
 def _one_of(known: Sequence[str], value: object, origin: str) -> str | None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -54,15 +54,35 @@ Source = Callable[[], "AsyncIterator[Part]"]
 @click.option(
     "--end", type=TIME, metavar="TIME", help="Only what starts then or before."
 )
+@click.option(
+    "--every",
+    type=click.Choice(["hour", "day", "week"]),
+    help="Go on, and write to --to again and again.",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --every: the directory to write to; it must exist.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="With --every: how many exports stay there. Default: 14.",
+)
 @options.vault_options
 @click.pass_context
-def export_command(
+def export_command(  # noqa: PLR0917 - click passes options by name
     ctx: click.Context,
     output: str,
     form: str,
     buckets: tuple[str, ...],
     start: int | None,
     end: int | None,
+    every: str | None,
+    to: Path | None,
+    keep: int | None,
 ) -> None:
     """Write buckets and their events to a file.
 
@@ -71,15 +91,19 @@ def export_command(
     """
     from awvault.cli.output import note
     from awvault.service import ExportRequest, counted
-    from awvault.transfer.formats import check_form
+    from awvault.transfer.formats import check_form, request_for
 
     check_form(form)
-    request = ExportRequest(
-        buckets=list(buckets),
-        start=start,
-        end=end,
-        form="activitywatch" if form == "activitywatch" else "lines",
+    request = request_for(
+        ExportRequest(buckets=list(buckets), start=start, end=end), form
     )
+    if (every is None) != (to is None) or (keep is not None and every is None):
+        raise click.UsageError("--every, --to and --keep go together")
+    if every is not None and to is not None:
+        if output != "-":
+            raise click.UsageError("give --output or --every, not both")
+        _export_regularly(ctx, request, form, to=to, every=every, keep=keep)
+        return
     if output == "-":
         if form == "parquet" and sys.stdout.isatty():
             raise click.UsageError("Parquet is not for a terminal: give --output")
@@ -200,6 +224,42 @@ def _import_server(
     return run_with_vault(ctx, work)
 
 
+def _export_regularly(
+    ctx: click.Context,
+    request: "ExportRequest",
+    form: str,
+    *,
+    to: Path,
+    every: str,
+    keep: int | None,
+) -> None:
+    """Export again and again, until Ctrl-C. The first one that fails ends it."""
+    from awvault.cli.output import note
+    from awvault.settings import EXPORT_KEEP_DEFAULT
+    from awvault.transfer.folders import PERIODS, ExportFolder
+    from awvault.transfer.scheduled import LOOK_SECONDS, export_to
+
+    folder = ExportFolder(to, form=form)
+    while True:
+        try:
+            now = time.time()
+            wait = folder.seconds_until(PERIODS[every], now=now)
+            if wait <= 0:
+                run_with_vault(
+                    ctx,
+                    lambda service: export_to(
+                        folder, service, request, form, now=time.time()
+                    ),
+                )
+                folder.prune(EXPORT_KEEP_DEFAULT if keep is None else keep)
+                note(f"exported to {to}, not encrypted; the next time in a {every}")
+                continue
+        except OSError as error:
+            raise _file_error(to, error) from error
+        # The clock is looked at again: a machine that slept did not count.
+        time.sleep(min(wait, LOOK_SECONDS))
+
+
 async def _export(
     service: "Service", request: "ExportRequest", form: str, file: BinaryIO
 ) -> int:
@@ -283,24 +343,15 @@ def _reading(file: BinaryIO) -> "Read":
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file that gets its name only once it is whole."""
+    from awvault.transfer.folders import new_private_file
+
     if path.exists():
         raise click.UsageError(f'"{path}" exists already')
-    aside = path.with_name(path.name + ".part")
     try:
-        aside.unlink(missing_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise _file_error(path, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        with new_private_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
     except OSError as error:
         raise _file_error(path, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Final
 
+import msgspec
+
 from awvault.errors import Error
+from awvault.service import ExportRequest
 from awvault.transfer.lines import EventLine, decode_line
 
 Write = Callable[[bytes], None]
@@ -32,6 +35,15 @@ class FormatMissingError(Error):
     """What writes a format is not installed."""
 
     hint = 'install it: pip install ".[parquet]" in the sources, or pip install polars'
+
+
+FORMS: Final = ("lines", "activitywatch", "csv", "parquet")
+
+
+def request_for(request: ExportRequest, form: str) -> ExportRequest:
+    """Return what to ask of a vault to write a form, which is made of its lines."""
+    asked = "activitywatch" if form == "activitywatch" else "lines"
+    return msgspec.structs.replace(request, form=asked)
 
 
 def check_form(form: str) -> None:
