@@ -10,7 +10,7 @@ from awvault.query import grouping, labelling, periods
 from awvault.query.errors import QueryFunctionError, QueryInterpretError, shown
 from awvault.query.patterns import compiled
 from awvault.query.snapshot import Snapshot
-from awvault.query.values import Events, Pool, Seconds, Value
+from awvault.query.values import Events, Pool, Seconds, Value, checked
 
 PULSETIME_SECONDS: Final = 5
 """Seconds of a gap that `flood` fills where it is not told, and chunks span."""
@@ -194,8 +194,11 @@ def _filter_keyvals_regex(
     return grouping.filter_matching(events, key, matches)
 
 
-def _limit_events(_: Context, events: Value, count: int) -> Value:
-    return events.take(slice(count)) if is_events(events) else events[:count]
+def _limit_events(context: Context, events: Value, count: int) -> Value:
+    if is_events(events):
+        return events.take(slice(count))
+    context.pool.budget.take_events(len(events))
+    return events[:count]
 
 
 def _concat(context: Context, events: Value, others: Value) -> Value:
@@ -203,7 +206,7 @@ def _concat(context: Context, events: Value, others: Value) -> Value:
         pool = context.pool
         return _events(pool, events).joined(_events(pool, others))
     context.pool.budget.take_events(len(events) + len(others))
-    return events + others
+    return checked(events + others, context.pool.budget)
 
 
 def _flood(_: Context, events: Events, pulsetime: Value = PULSETIME_SECONDS) -> Events:

@@ -114,6 +114,8 @@ def chunk_events_by_key(events: Events, key: str, *, pulsetime_us: int) -> Event
     data = []
     for begin, end in zip(begins, ends, strict=bool(begins)):
         part = kept.take(slice(begin, end))
+        # Chunks of chunks could hold one event more often than can be written.
+        pool.budget.take_events(part.weight())
         durations.append(checked_sum(part.duration.tolist()))
         value = pool.value(numbers[begin])[key]
         data.append(pool.add({key: value, "subevents": part}))

@@ -16,7 +16,7 @@ from awvault.query.parsing import (
     Variable,
 )
 from awvault.query.snapshot import Snapshot
-from awvault.query.values import Pool, Value
+from awvault.query.values import Pool, Value, checked
 
 NO_RESULT: Final = "Query doesn't assign the RETURN variable, nothing to respond"
 
@@ -60,9 +60,11 @@ def _value(context: Context, node: Node) -> Value:
                     " defined"
                 ) from None
         case ListOf():
-            return [_value(context, item) for item in node.items]
+            items = [_value(context, item) for item in node.items]
+            return checked(items, context.pool.budget)
         case DictOf():
-            return {key: _value(context, item) for key, item in node.items}
+            members = {key: _value(context, item) for key, item in node.items}
+            return checked(members, context.pool.budget)
         case Call():
             if node.name not in FUNCTIONS:
                 raise QueryInterpretError(

@@ -129,7 +129,7 @@ def categorize(events: Events, classes: Value) -> Events:
             raise QueryFunctionError("the name of a category must be a list of texts")
     rules.sort(key=lambda rule: rule.rank)
     matching = _Matching(rules).of
-    names = [[UNCATEGORIZED], *(rule.name for rule in rules)]
+    names = [[UNCATEGORIZED], *(list(rule.name) for rule in rules)]
 
     def change(data: Data) -> Data:
         # The highest bit is the rule of the highest rank.

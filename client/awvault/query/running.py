@@ -23,7 +23,7 @@ from awvault.query.interpreting import interpret
 from awvault.query.parsing import Program, parse_program
 from awvault.query.snapshot import Snapshot
 from awvault.query.values import Pool, Value
-from awvault.query.writing import write_value
+from awvault.query.writing import size_of, write_value
 from awvault.vault import Vault
 
 PERIODS_MAX: Final = 1_000
@@ -39,6 +39,9 @@ WAITING_MAX: Final = 64
 
 AT_ONCE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Up to here the answer is written in the thread; what is beyond, as it is sent."""
+
+ANSWER_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Bytes of the text of an answer."""
 
 SWITCH_SECONDS: Final = 0.000_5
 """How long one thread may hold the interpreter while another wants it."""
@@ -152,14 +155,25 @@ def _run(
     budget.begin()
     with _without_collections():
         pool = Pool(budget)
-        results = [
-            interpret(program, period, name=name, snapshot=snapshot, pool=pool)
-            for period in periods
-        ]
-        return _written(results, budget)
+        try:
+            results = [
+                interpret(program, period, name=name, snapshot=snapshot, pool=pool)
+                for period in periods
+            ]
+            return _written(results, budget)
+        except RecursionError:
+            raise QueryInterpretError(
+                "the query makes lists inside of lists too deeply"
+            ) from None
 
 
 def _written(results: Sequence[Value], budget: Budget) -> Answer:
+    size = sum(map(size_of, results))
+    if size > ANSWER_BYTES_MAX:
+        raise QueryInterpretError(
+            f"the answer would have about {size} bytes, at most {ANSWER_BYTES_MAX} are"
+            " sent: ask for a shorter period, or for less"
+        )
     pieces = write_value(list(results))
     begun = []
     size = 0

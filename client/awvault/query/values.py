@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 from awvault.columns import jsontext
 from awvault.columns.table import EventTable
 from awvault.columns.timestamps import DURATION_US_MAX
-from awvault.query.budget import Budget
-from awvault.query.errors import QueryFunctionError
+from awvault.query.budget import LOOP_EVENTS, Budget
+from awvault.query.errors import QueryFunctionError, QueryInterpretError
 
 NO_ID: Final = -1
 """In the column of ids: the event was made by the query, and is not stored."""
+
+LIST_VALUES_MAX: Final = 250_000
+"""Values in a list or dict, with those inside them; a list of events is one."""
+
+LIST_EVENTS_MAX: Final = 10_000_000
+"""Events in lists that a list or dict holds, together."""
+
+LIST_DEPTH_MAX: Final = 100
+"""Lists and dicts inside each other."""
 
 Value = Any
 """None, bool, int, float, str, a list or dict of values, `Events` or `Seconds`."""
@@ -133,7 +142,7 @@ class Events:
     `NO_ID` for events that no bucket has. Nobody changes the arrays.
     """
 
-    __slots__ = ("data", "duration", "id", "pool", "start")
+    __slots__ = ("_weight", "data", "duration", "id", "pool", "start")
 
     def __init__(
         self,
@@ -150,6 +159,7 @@ class Events:
         self.start = start
         self.duration = duration
         self.data = data
+        self._weight: int | None = None
 
     @classmethod
     def empty(cls, pool: Pool) -> "Events":
@@ -179,6 +189,18 @@ class Events:
     def end(self) -> Ints:
         """Return where each event ends."""
         return self.start + self.duration
+
+    def weight(self) -> int:
+        """Return the number of events, with those inside of data as often as there."""
+        if self._weight is None:
+            weight = len(self)
+            for number, count in enumerate(np.bincount(self.data).tolist()):
+                if count:
+                    for value in self.pool.value(number).values():
+                        if isinstance(value, Events):
+                            weight += count * value.weight()
+            self._weight = weight
+        return self._weight
 
     def take(
         self, rows: Ints | NDArray[np.intp] | NDArray[np.bool_] | slice
@@ -237,6 +259,37 @@ def identity(value: Value) -> Hashable:
         return "[", tuple([identity(item) for item in value])
     known: Hashable = value
     return known
+
+
+def checked(value: Value, budget: Budget) -> Value:
+    """Return a list or dict as it is; raises if it holds too much.
+
+    A list may hold another many times, so a few statements could make one that
+    nobody can go through.
+    """
+    count = events = 0
+    stack = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        count += 1
+        events += item.weight() if isinstance(item, Events) else 0
+        if not count % LOOP_EVENTS:
+            budget.check()
+        if (
+            count > LIST_VALUES_MAX
+            or events > LIST_EVENTS_MAX
+            or depth > LIST_DEPTH_MAX
+        ):
+            raise QueryInterpretError(
+                f"a list or dict holds more than {LIST_VALUES_MAX} values,"
+                f" {LIST_EVENTS_MAX} events, or {LIST_DEPTH_MAX} others inside each"
+                " other"
+            )
+        if isinstance(item, list):
+            stack += [(inner, depth + 1) for inner in item]
+        elif isinstance(item, dict):
+            stack += [(inner, depth + 1) for inner in item.values()]
+    return value
 
 
 def total(durations: Ints) -> int:

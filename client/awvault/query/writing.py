@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from awvault.columns.timestamps import render_many, render_seconds, render_seconds_many
 from awvault.query.values import NO_ID, Events, Seconds, Value
 
 CHUNK_ROWS: Final = 1_000
 """Events of one piece."""
+
+_EVENT_BYTES: Final = 100
+"""Of an event beside its data, about."""
+_VALUE_BYTES: Final = 10
 
 _END: Final = b'"}'
 _FIXED: Final = (
@@ -49,16 +54,38 @@ def write_value(value: Value) -> Iterator[bytes]:
 
 
 def _write_events(events: Events) -> Iterator[bytes]:
-    pool = events.pool
-    written = pool.written
-    for number in pool.used(events.data):
-        if number not in written:
-            written[number] = _data(pool.value(number))
+    _write_data(events)
     opening = b"["
     for begin in range(0, len(events), CHUNK_ROWS):
         yield opening + _objects(events, slice(begin, begin + CHUNK_ROWS))
         opening = b","
     yield b"[]" if opening == b"[" else b"]"
+
+
+def _write_data(events: Events) -> None:
+    """Have the text of all that the events say."""
+    pool = events.pool
+    written = pool.written
+    for number in pool.used(events.data):
+        if number not in written:
+            written[number] = _data(pool.value(number))
+
+
+def size_of(value: Value) -> int:
+    """Return how many bytes the text of a value has, about."""
+    if isinstance(value, Events):
+        _write_data(value)
+        counts: list[int] = np.bincount(value.data).tolist()
+        written = value.pool.written
+        texts = sum(
+            count * len(written[number]) for number, count in enumerate(counts) if count
+        )
+        return texts + _EVENT_BYTES * len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + size_of(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return len(value) if isinstance(value, str) else _VALUE_BYTES
 
 
 def _objects(events: Events, rows: slice) -> bytes:

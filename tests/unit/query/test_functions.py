@@ -327,6 +327,28 @@ def test_a_query_reads_so_much_data() -> None:
         run('query_bucket("w");', history({"a": "x" * 100}), Budget(data_bytes_max=100))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = [];" + "a = [a];" * 200 + "RETURN = 1;",
+        "a = [1];" + "a = [a, a];" * 40 + "RETURN = 1;",
+        'a = [1]; a = {"x": a, "y": a};' + 'a = {"x": a, "y": a};' * 40 + "RETURN = 1;",
+        "a = [1];" + "a = concat([a], [a]);" * 40 + "RETURN = 1;",
+        "a = [1];" + "a = concat(a, a);" * 40 + "RETURN = 1;",
+        'c = query_bucket("w");'
+        + 'c = concat(c, c); c = chunk_events_by_key(c, "a");' * 40
+        + "RETURN = 1;",
+    ],
+    ids=["deep", "wide", "dicts", "lists", "long", "chunks"],
+)
+def test_lists_do_not_grow_beyond_all_bounds(text: str) -> None:
+    """A few statements could make what nobody can go through: they are stopped."""
+    with pytest.raises(
+        QueryInterpretError, match=r"a list or dict holds|makes lists of"
+    ):
+        ours(text, history({"a": 1}))
+
+
 # -- patterns --------------------------------------------------------------------
 
 
