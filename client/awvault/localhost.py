@@ -90,8 +90,6 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
             found = find_passphrase(
                 settings, vault_exists=has_vault(directory), terminal=terminal
             )
-            if passed is None:
-                start_listening(listener, settings.host, settings.port)
             sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
             gateway_settings = GatewaySettings(
                 data_dir=str(settings.data_dir),
@@ -199,6 +197,9 @@ class _Localhost:
         loop = asyncio.get_running_loop()
         for signal_number in STOP_SIGNALS:
             _on_signal(loop, signal_number, self._ask_to_stop)
+        # Not before signals are seen to: one of them would cut off who has connected.
+        # A socket that was handed over listens already; this changes its backlog.
+        start_listening(listener, self._settings.host, self._settings.port)
         holder = VaultHolder()
         async with contextlib.AsyncExitStack() as users:
             gateway_settings = self._gateway_settings

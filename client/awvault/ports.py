@@ -51,6 +51,12 @@ class PortBusyError(Error):
                 "`awvault status` says whether it serves your vault; stop it, or"
                 " choose another port with --port"
             )
+        elif holder.program == "systemd":
+            does = ", for a program that it starts when somebody connects"
+            self.hint = (
+                "`systemctl --user status aw-server.socket` says whether that is this"
+                " program; `systemctl --user stop aw-server.socket` frees the port"
+            )
         elif holder.api_version is not None:
             does = f", which answers as an ActivityWatch server {holder.api_version}"
             self.hint = "stop that server first: watchers can talk to only one of them"

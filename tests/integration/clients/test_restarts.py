@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -144,23 +145,29 @@ def test_while_it_unlocks_it_takes_heartbeats_and_answers_them_at_a_stop(
             assert end(process) == 0
         port = manager.port
 
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [*Root.SHIPPED.program("aw-server"), "--port", str(port)],
             stdout=subprocess.PIPE,
             env=there.environment(),
-        )
-        assert process.stdout is not None
-        with process, process.stdout:
-            wait_for_listener(port)
-            answers: list[tuple[int, bytes]] = []
-            sending = threading.Thread(
-                target=lambda: answers.append(heartbeat(port, 7))
-            )
-            sending.start()
-            wait_for_connection(port)
-            assert not select.select([process.stdout], [], [], 0)[0], "ready too early"
-            status = end(process)
-            sending.join()
+        ) as process:
+            try:
+                assert process.stdout is not None
+                wait_for_listener(port)
+                # Argon2 has begun; the clock of a busy machine must not decide.
+                process.send_signal(signal.SIGSTOP)
+                assert not select.select([process.stdout], [], [], 0)[0], "too late"
+                answers: list[tuple[int, bytes]] = []
+                sending = threading.Thread(
+                    target=lambda: answers.append(heartbeat(port, 7))
+                )
+                sending.start()
+                wait_for_connection(port)
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)
+                status = process.wait(ANSWER_SECONDS_MAX)
+                sending.join()
+            finally:
+                process.kill()
 
         assert status == 0
         assert [answer[0] for answer in answers] == [200]
