@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,12 @@ seen["range"] = [
 seen["one"] = client.get_event("other", events[0].id).to_json_dict()
 client.delete_event("other", events[0].id)
 seen["count after"] = client.get_eventcount("other")
+seen["export all"] = client.export_all()
+exported = client.export_bucket("other")
+client.delete_bucket("other", force=True)
+client.import_bucket(exported["buckets"]["other"])
+seen["imported"] = client.export_bucket("other")
+seen["exported"] = exported
 client.delete_bucket("other", force=True)
 seen["left"] = list(client.get_buckets())
 print(json.dumps(seen, default=str))
@@ -153,4 +160,18 @@ async def test_the_real_client_works(tmp_path: Path) -> None:
     assert clipped["duration"] == 3
     assert seen["one"] == seen["all"][0]
     assert seen["count after"] == 101
+    assert set(seen["export all"]["buckets"]) == {watched, "other"}
+    assert (
+        seen["export all"]["buckets"]["other"] == seen["exported"]["buckets"]["other"]
+    )
+    assert contents(seen["imported"]) == contents(seen["exported"])
+    assert len(contents(seen["imported"])) == 101
     assert seen["left"] == [watched]
+
+
+def contents(export: Any) -> list[Any]:
+    """Return the events of the one bucket in an export, without their ids."""
+    (bucket,) = export["buckets"].values()
+    return sorted(
+        (e["timestamp"], e["duration"], json.dumps(e["data"])) for e in bucket["events"]
+    )

@@ -6,6 +6,7 @@ scripts that the page loads, so a page of ours stands in: it makes the same requ
 through the same client (`interface/js/page.js`).
 """
 
+import json
 import os
 import shutil
 import socket
@@ -160,6 +161,16 @@ async def test_a_browser_shows_the_day_that_was_stored(
             "loads: 2",
         ):
             await expect(shown).to_contain_text(text)
+
+        await seen.page.goto(f"{url}/#/buckets")
+        line = seen.page.get_by_text(f"aw-watcher-window_{HOST}: 3 events")
+        async with seen.page.expect_download() as downloading:
+            await line.get_by_role("link").click()
+        await (await downloading.value).save_as(tmp_path / "saved.json")
+        saved = json.loads((tmp_path / "saved.json").read_bytes())
+        (bucket,) = saved["buckets"].values()
+        titles = {e["data"]["title"] for e in bucket["events"]}
+        assert titles == set(WORDS)
 
         assert seen.wrong == []
 

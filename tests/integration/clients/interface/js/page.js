@@ -75,7 +75,10 @@ async function activity(host, day) {
 
 async function raw() {
   for (const bucket of Object.values(await client.getBuckets())) {
-    put(app, "p", `${bucket.id}: ${await client.countEvents(bucket.id)} events`);
+    const count = await client.countEvents(bucket.id);
+    const link = put(put(app, "p", `${bucket.id}: ${count} events `), "a", "Export as JSON");
+    link.href = `/api/0/buckets/${bucket.id}/export`;
+    link.download = "";
   }
 }
 
