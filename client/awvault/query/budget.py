@@ -13,8 +13,11 @@ SECONDS_MAX: Final = 30.0
 EVENTS_MAX: Final = 20_000_000
 """Events of all lists that one query makes, together: 32 bytes each."""
 
-DATA_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Bytes of the distinct data that one query reads, as text."""
+DATA_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Bytes of the distinct data that one query reads, as text, and of what it makes."""
+
+MADE_BYTES: Final = 200
+"""What data that a function made counts: a dict, whose values are mostly shared."""
 
 LOOP_EVENTS: Final = 4_096
 """Events between two looks at the clock, where a function goes from one to the next."""
@@ -79,10 +82,10 @@ class Budget:
         self.check()
 
     def take_data(self, size: int) -> None:
-        """Count the bytes of data that were read."""
+        """Count the bytes of data that were read or made."""
         self._data_bytes += size
         if self._data_bytes > self._data_bytes_max:
             raise QueryInterpretError(
-                f"the query reads more than {self._data_bytes_max} bytes of data:"
-                " ask for a shorter period, or for less"
+                f"the query reads or makes more than {self._data_bytes_max} bytes of"
+                " data: ask for a shorter period, or for less"
             )

@@ -158,6 +158,7 @@ def _rules(classes: Value, budget: Budget) -> list[Rule]:
             raise QueryFunctionError(
                 "a class must be a list of two: its name, and its rule as a dict"
             )
+        budget.check()  # to compile thousands of patterns takes seconds
         name, rule = item
         if not isinstance(rule, dict):
             raise QueryFunctionError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from awvault.columns import jsontext
 from awvault.columns.table import EventTable
 from awvault.columns.timestamps import DURATION_US_MAX
-from awvault.query.budget import LOOP_EVENTS, Budget
+from awvault.query.budget import LOOP_EVENTS, MADE_BYTES, Budget
 from awvault.query.errors import QueryFunctionError, QueryInterpretError
 
 NO_ID: Final = -1
@@ -86,6 +86,7 @@ class Pool:
 
     def add(self, value: Data) -> int:
         """Return the number of data that a function made."""
+        self.budget.take_data(MADE_BYTES)
         self._held.append(value)
         return len(self._held) - 1
 

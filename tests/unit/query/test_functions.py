@@ -323,8 +323,16 @@ def test_a_query_makes_so_many_events() -> None:
 
 def test_a_query_reads_so_much_data() -> None:
     """Distinct data counts by its bytes."""
+    past = history({"a": "x" * 100})
     with pytest.raises(QueryInterpretError, match="more than 100 bytes of data"):
-        run('query_bucket("w");', history({"a": "x" * 100}), Budget(data_bytes_max=100))
+        run('query_bucket("w");', past, Budget(data_bytes_max=100))
+
+
+def test_a_query_makes_so_much_data() -> None:
+    """What functions make of data counts too."""
+    text = 'w = query_bucket("w");' + "w = tag(w, []);" * 9 + "RETURN = 1;"
+    with pytest.raises(QueryInterpretError, match="makes more than 1000 bytes of data"):
+        run(text, history({}), Budget(data_bytes_max=1_000))
 
 
 @pytest.mark.parametrize(
