@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gateway, host, sync, vault
+from benchmarks import gateway, host, sync, transfer, vault
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("vault", vault.main, []),
         ("host", host.main, []),
         ("sync", sync.main, []),
+        ("transfer", transfer.main, []),
     ):
         options = ["--quick"] * given.quick
         if given.json is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gateway, host, sync, vault
+from benchmarks import gateway, host, sync, transfer, vault
 from benchmarks.client import AnswerError, fetch, get, run_kept, run_load
 from benchmarks.report import Report, publish
 from benchmarks.servers import activitywatch_python
@@ -174,6 +174,16 @@ def test_a_vault_is_measured() -> None:
     assert {"Argon2id alone", "awvault verify, through the server"} <= {
         row.name for row in report.rows
     }
+
+
+def test_imports_and_exports_are_measured() -> None:
+    """Each row has a figure."""
+    report = transfer.measure(
+        transfer.Sizes(events=600, compared_events=0, forms=("csv",))
+    )
+    names = {row.name.partition(",")[0] for row in report.rows}
+    assert {"import", "the same import again", "export as csv"} <= names
+    assert all(row.values for row in report.rows)
 
 
 def test_a_host_is_measured() -> None:

@@ -23,6 +23,7 @@ from awvault.transfer.lines import EventLine, decode_line
 Write = Callable[[bytes], None]
 
 COLUMNS: Final = ("bucket", "id", "timestamp", "duration", "data")
+CSV_CHARS: Final = 64 * 1024
 BATCH_ROWS: Final = 65_536
 """Rows of a Parquet file that are written at once."""
 
@@ -56,7 +57,9 @@ def check_form(form: str) -> None:
 def writer_for(form: str, file: BinaryIO) -> Iterator[Write]:
     """Give what takes the lines of an export, and writes them to `file`."""
     if form == "csv":
-        yield _csv_writer(file)
+        rows = _Csv(file)
+        yield rows.write
+        rows.flush()
     elif form == "parquet":
         parquet = _Parquet(file)
         try:
@@ -73,31 +76,36 @@ def _write_line(file: BinaryIO, line: bytes) -> None:
     file.write(line + b"\n")
 
 
-def _csv_writer(file: BinaryIO) -> Write:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
+class _Csv:
+    """Gathers rows, and writes many at once."""
 
-    def put(row: tuple[object, ...]) -> None:
-        writer.writerow(row)
-        file.write(text.getvalue().encode("utf-8"))
-        text.seek(0)
-        text.truncate()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._text = io.StringIO(newline="")
+        self._rows = csv.writer(self._text)
+        self._rows.writerow(COLUMNS)
 
-    def write(line: bytes) -> None:
+    def write(self, line: bytes) -> None:
         event = _event(line)
-        if event is not None:
-            put(
-                (
-                    event.bucket,
-                    event.id,
-                    event.timestamp.isoformat(),
-                    "" if event.duration is None else str(event.duration),
-                    bytes(event.data).decode("utf-8"),
-                )
+        if event is None:
+            return
+        self._rows.writerow(
+            (
+                event.bucket,
+                event.id,
+                event.timestamp.isoformat(),
+                "" if event.duration is None else str(event.duration),
+                bytes(event.data).decode("utf-8"),
             )
+        )
+        if self._text.tell() >= CSV_CHARS:
+            self.flush()
 
-    put(COLUMNS)
-    return write
+    def flush(self) -> None:
+        """Write what was gathered."""
+        self._file.write(self._text.getvalue().encode("utf-8"))
+        self._text.seek(0)
+        self._text.truncate()
 
 
 class _Parquet:
@@ -173,12 +181,23 @@ def _schema(pl: Any) -> dict[str, Any]:
     }
 
 
+class _Tagged(msgspec.Struct, frozen=True, gc=False):
+    event: EventLine
+
+
+_EVENT: Final = msgspec.json.Decoder(_Tagged)
+
+
 def _event(line: bytes) -> EventLine | None:
     """Return the event of a line; None: it holds something else."""
     if not line.startswith(b'{"event":'):
         return None
-    found = decode_line(line)
-    return found if isinstance(found, EventLine) else None
+    try:
+        return _EVENT.decode(line).event
+    except msgspec.DecodeError:
+        # It holds a lone surrogate, as titles may.
+        found = decode_line(line)
+        return found if isinstance(found, EventLine) else None
 
 
 def _polars() -> Any:

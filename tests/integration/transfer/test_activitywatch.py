@@ -19,7 +19,7 @@ from awvault.testing import open_vault
 from awvault.transfer import servers
 from awvault.transfer.importing import Importer
 from awvault.transfer.servers import ActivityWatchServer
-from tests.helpers.processes import home
+from tests.helpers.processes import Root, home
 from tests.helpers.waiting import until
 
 PYTHON = Path(
@@ -122,7 +122,10 @@ def test_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "events": given_events(),
     }
     theirs = tmp_path / "theirs"
-    with home(tmp_path / "ours") as ours, activitywatch(theirs) as url:
+    with (
+        home(tmp_path / "ours", root=Root.FORKED) as ours,
+        activitywatch(theirs) as url,
+    ):
         assert ours.run("init").status == 0
         call(url, "/api/0/import", {"buckets": {bucket: given}})
         exported = call(url, "/api/0/export")
@@ -161,7 +164,10 @@ def test_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_this_very_vault_is_no_source(tmp_path: Path) -> None:
     """Its own address is refused; another vault's gateway is a server like others."""
-    with home(tmp_path / "one") as one, home(tmp_path / "two") as two:
+    with (
+        home(tmp_path / "one", root=Root.FORKED) as one,
+        home(tmp_path / "two", root=Root.FORKED) as two,
+    ):
         server = one.serve()
         done = one.run("add", "notes", '{"a":1}', "--type", "t")
         assert done.status == 0

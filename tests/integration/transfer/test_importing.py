@@ -194,11 +194,11 @@ JSON = st.recursive(
         st.lists(inside, max_size=4)
         | st.dictionaries(st.text(alphabet='"\\{}[],: b', max_size=4), inside)
     ),
-    max_leaves=12,
+    max_leaves=6,
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.text(alphabet='"\\{}ab', max_size=3), st.lists(JSON)),
     st.integers(1, 40),
@@ -234,7 +234,7 @@ def test_a_stream_is_read_as_the_whole_would_be(
         assert asyncio.run(run()) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=40) | st.text(alphabet='{}[]":,b\\', max_size=30).map(str.encode)
 )
@@ -305,7 +305,7 @@ def test_pages_are_what_one_read_would_be(
 
 def test_a_killed_import_is_repeated(tmp_path: Path) -> None:
     """SIGKILL in the middle, of the command and of the server: nothing is doubled."""
-    count = 60_000
+    count = 40_000
     file = tmp_path / "export.json"
     file.write_bytes(
         export_of(
@@ -315,7 +315,7 @@ def test_a_killed_import_is_repeated(tmp_path: Path) -> None:
             ]
         )
     )
-    with home(tmp_path / "home", root=Root.TESTING) as where:
+    with home(tmp_path / "home", root=Root.FORKED) as where:
         assert where.run("init").status == 0
         # By itself, and then through aw-server, which is killed.
         for through_server in (False, True):
@@ -401,7 +401,7 @@ def test_a_database_of_the_rust_server_is_read_while_it_is_open(
     tmp_path: Path,
 ) -> None:
     """Found by itself, read beside a writer that goes on, and left as it was."""
-    with home(tmp_path / "home") as where:
+    with home(tmp_path / "home", root=Root.FORKED) as where:
         assert where.run("init").status == 0
         folder = tmp_path / "home/.local/share/activitywatch/aw-server-rust"
         folder.mkdir(parents=True)
@@ -439,7 +439,7 @@ def test_what_is_no_database_of_activitywatch_is_said(tmp_path: Path) -> None:
     connection = rust_database(wrong)
     connection.execute("UPDATE events SET data = '[1]' WHERE id = 7")
     connection.close()
-    with home(tmp_path / "home") as where:
+    with home(tmp_path / "home", root=Root.FORKED) as where:
         assert where.run("init").status == 0
         for arguments, says in (
             ((str(other),), b"no database of ActivityWatch"),

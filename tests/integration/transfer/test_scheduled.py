@@ -98,7 +98,7 @@ def test_the_command_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
     old = [f"awvault-export-2020112{day}T090000Z.jsonl" for day in (4, 5)]
     for name in old:
         (to / name).touch()
-    with home(tmp_path / "home") as where:
+    with home(tmp_path / "home", root=Root.FORKED) as where:
         assert where.run("init").status == 0
         assert where.run("add", "notes", '{"a":1}', "--type", "t").status == 0
         process = subprocess.Popen(
@@ -131,7 +131,7 @@ def test_the_command_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
 def test_aw_server_exports_by_itself(tmp_path: Path) -> None:
     """Where the settings say so; it warns; what fails ends nothing."""
     to = tmp_path / "to"
-    with home(tmp_path / "home") as where:
+    with home(tmp_path / "home", root=Root.FORKED) as where:
         where.variables["AWVAULT_EXPORT_TO"] = str(to)
         server = where.serve()
         asyncio.run(until(lambda: "failed" in server.stderr))
