@@ -128,6 +128,12 @@ def export_command(  # noqa: PLR0917 - click passes options by name
 @click.option(
     "--insecure", is_flag=True, help="Allow plain http to another machine's server."
 )
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The key that the server at URL asks for is in FILE.",
+)
 @options.vault_options
 @options.json_option
 @click.pass_context
@@ -136,6 +142,7 @@ def import_command(
     source: str | None,
     from_activitywatch: bool,
     insecure: bool,
+    api_key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Read events from ActivityWatch, or from an export; twice adds nothing more.
@@ -149,7 +156,9 @@ def import_command(
             "give a file, a URL, or --from-activitywatch: one of the three"
         )
     if source is not None and "://" in source:
-        result, error = _import_server(ctx, source, insecure=insecure)
+        result, error = _import_server(
+            ctx, source, insecure=insecure, key_file=api_key_file
+        )
     elif source is not None:
         with _opened(source) as file:
             parts = _file_source(file, source)
@@ -206,13 +215,15 @@ def _print_result(result: "ImportResult", *, as_json: bool) -> None:
 
 
 def _import_server(
-    ctx: click.Context, url: str, *, insecure: bool
+    ctx: click.Context, url: str, *, insecure: bool, key_file: Path | None
 ) -> "tuple[ImportResult, Exception | None]":
     from uuid import UUID
 
+    from awvault.apikeys import read_api_key
     from awvault.transfer.servers import ActivityWatchServer
 
-    server = ActivityWatchServer(url, insecure=insecure)
+    key = None if key_file is None else read_api_key(key_file)
+    server = ActivityWatchServer(url, insecure=insecure, key=key)
 
     async def work(service: "Service") -> "tuple[ImportResult, Exception | None]":
         device_id = await server.device_id()

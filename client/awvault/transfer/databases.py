@@ -13,6 +13,7 @@ of the Rust server's: `buckets(id, name, type, client, hostname, created, data)`
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ class _Database:
         self._path = path
         try:
             self._connection = apsw.Connection(
-                f"file:{quote(str(path.absolute()))}?mode=ro",
+                f"file:{quote(str(path.absolute()))}?mode=ro{_how(path)}",
                 flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
             )
         except apsw.Error as error:
@@ -168,6 +169,18 @@ class _Database:
             self._schema.page, (after, PAGE_EVENTS)
         ).fetchall()
         return found
+
+
+def _how(path: Path) -> str:
+    """Return how a database in a folder that cannot be written to must be opened.
+
+    SQLite would make its files for readers there. Without a write-ahead log, all is
+    in the one file, which nobody changes.
+    """
+    log = path.with_name(path.name + "-wal")
+    if os.access(path.parent, os.W_OK) or log.exists():
+        return ""
+    return "&immutable=1"
 
 
 def _count(rows: Rows) -> int:

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from awvault.apikeys import ApiKey
 from awvault.columns import timestamps
 from awvault.errors import Error, InvalidInputError, TransportError
 from awvault.transfer.activitywatch import put_events, shown
@@ -72,8 +73,13 @@ class _Known:
 class ActivityWatchServer:
     """One server, asked from a thread; a connection for each request."""
 
-    def __init__(self, url: str, *, insecure: bool = False) -> None:
-        """Ask the server at `url`. `insecure`: plain http to another machine."""
+    def __init__(
+        self, url: str, *, insecure: bool = False, key: ApiKey | None = None
+    ) -> None:
+        """Ask the server at `url`, with `key` where it asks for one.
+
+        `insecure`: plain http to another machine.
+        """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidInputError("URL", "expected one such as http://localhost:5600")
@@ -88,6 +94,9 @@ class ActivityWatchServer:
                 " from it unencrypted: --insecure allows it",
             )
         self._parts = parts
+        self._headers = {"Accept": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key.reveal()}"
         self.url = f"{parts.scheme}://{parts.netloc}"
 
     async def device_id(self) -> str | None:
@@ -175,7 +184,7 @@ class ActivityWatchServer:
                 host, parts.port, timeout=ANSWER_SECONDS_MAX
             )
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
+            connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()
             body = answer.read(ANSWER_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -186,8 +195,11 @@ class ActivityWatchServer:
             connection.close()
         if answer.status == http.HTTPStatus.UNAUTHORIZED:
             raise ServerRefusedError(
-                f"{self.url} asks for a key",
-                hint="read its database instead: awvault import --from-activitywatch",
+                f"{self.url} asks for a key, and this is not it"
+                if "Authorization" in self._headers
+                else f"{self.url} asks for a key",
+                hint="give the key's file with --api-key-file, or read its database:"
+                " awvault import --from-activitywatch",
             )
         if answer.status != http.HTTPStatus.OK or len(body) > ANSWER_BYTES_MAX:
             raise ServerRefusedError(

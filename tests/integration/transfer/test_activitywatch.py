@@ -162,19 +162,30 @@ def test_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert described["type"] == "currentwindow"
 
 
-def test_this_very_vault_is_no_source(tmp_path: Path) -> None:
-    """Its own address is refused; another vault's gateway is a server like others."""
+def test_another_vault_is_a_source_and_this_very_one_is_not(tmp_path: Path) -> None:
+    """Its own address is refused; a key that is asked for must be given."""
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("k" * 20)
+    wrong = tmp_path / "wrong"
+    wrong.touch(mode=0o600)
+    wrong.write_text("w" * 20)
     with (
         home(tmp_path / "one", root=Root.FORKED) as one,
         home(tmp_path / "two", root=Root.FORKED) as two,
     ):
+        one.variables["AWVAULT_API_KEY_FILE"] = str(key)
         server = one.serve()
-        done = one.run("add", "notes", '{"a":1}', "--type", "t")
-        assert done.status == 0
-        itself = one.run("import", server.url)
+        assert one.run("add", "notes", '{"a":1}', "--type", "t").status == 0
+        itself = one.run("import", server.url, "--api-key-file", str(key))
         assert two.run("init").status == 0
-        other = two.run("import", server.url, "--json")
+        refused = two.run("import", server.url)
+        mistaken = two.run("import", server.url, "--api-key-file", str(wrong))
+        other = two.run("import", server.url, "--api-key-file", str(key), "--json")
 
     assert itself.status == 2
     assert b"this very vault" in itself.stderr
+    assert (refused.status, mistaken.status) == (1, 1)
+    assert b"asks for a key" in refused.stderr
+    assert b"this is not it" in mistaken.stderr
     assert json.loads(other.stdout)["events_added"] == 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -23,9 +24,11 @@ from awvault.incoming import NewRows
 from awvault.service import ExportRequest, ImportResult, ignore_progress
 from awvault.testing import open_vault
 from awvault.transfer import jsonstream
+from awvault.transfer.databases import database_parts
 from awvault.transfer.exporting import export_lines, read_pages
 from awvault.transfer.importing import Importer
 from awvault.transfer.jsonstream import JsonStream
+from awvault.transfer.parts import EventsPart
 from awvault.transfer.sources import file_parts
 from awvault.vault import Vault
 from tests.helpers.processes import Home, Root, home
@@ -425,6 +428,21 @@ def test_a_database_of_the_rust_server_is_read_while_it_is_open(
     newest = json.loads(shown.stdout)[0]
     assert newest["timestamp"] == "2023-11-14T22:13:28.000001Z"
     assert (newest["duration"], newest["data"]) == (2.5, {"n": 8})
+
+
+async def test_a_database_on_a_read_only_disk_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would make files beside one that has a write-ahead log."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    rust_database(folder / "sqlite.db").close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    parts = [part async for part in database_parts(folder / "sqlite.db")]
+
+    assert sum(len(part.starts) for part in parts if isinstance(part, EventsPart)) == 10
+    assert [path.name for path in folder.iterdir()] == ["sqlite.db"]
 
 
 def test_what_is_no_database_of_activitywatch_is_said(tmp_path: Path) -> None:
