@@ -66,6 +66,14 @@ class FilterService:
             problem=None,
         )
 
+    async def problems(self) -> list[str]:
+        """Say what is to be done about the rules; mostly nothing."""
+        try:
+            await self._vault.filters.rules()
+        except FiltersUnknownError as error:
+            return [f"{error}; {error.hint}"]
+        return []
+
     async def set_filters(self, request: FiltersRequest) -> FiltersInfo:
         """See `Service.set_filters`."""
         text = request.rules.encode("utf-8", "surrogatepass")

@@ -164,7 +164,7 @@ class VaultService(AccountService, DatabaseService):
             journal_rows=facts.journal_rows,
             journal_events=facts.journal_events,
             stored_bytes=usage.stored_bytes,
-            problems=_problems(facts),
+            problems=_problems(facts) + await self._filters.problems(),
             clients=self._sync.clients(),
             remote=self._sync.status(),
             passphrase_source=source.value,

@@ -41,6 +41,8 @@ TEXTS: Final = {
     "label": "bqzxjkvwhp gmfzqxkvwy",
     "corrected title": "fqzkjxvwhp bgmzqxkvwj",
     "added": "yqzxkjvwhp bmgfzqxkvw",
+    "setting": "tqzxkjvwhp bmgwfzqxkv",
+    "filtered": "rqzxkjvwhp bmgfzyqxkv",
     "refused": "wqzxkjvyhp bmgfzqxkvh",
     "passphrase": "cqzkxjvwhp-bmzqxkvwgf-jhzqxkwvpm",
 }
@@ -270,7 +272,20 @@ def watch(life: Life, server: Reachable) -> None:
                 "note": TEXTS["activity note"],
             },
         )
+    _filter(life, server, f"/api/0/buckets/{bucket}")
     _read(life, server)
+
+
+def _filter(life: Life, server: Reachable, path: str) -> None:
+    """A setting, and an event that a rule keeps out, in whatever form it comes."""
+    word = TEXTS["filtered"]
+    life.good(server, "POST", "/api/0/settings/classes", [TEXTS["setting"]])
+    rules = [{"action": "drop", "bucket_prefix": TEXTS["bucket"], "text": word}]
+    life.good(server, "POST", "/api/0/settings/privacy_filters", rules)
+    event = {"timestamp": iso("insert time"), "data": {"title": word}}
+    life.good(server, "POST", f"{path}/heartbeat?pulsetime=1", event)
+    life.good(server, "POST", f"{path}/events", [event])
+    life.good(server, "GET", "/api/0/settings")
 
 
 def _correct(life: Life, server: Reachable, path: str, event_id: int) -> None:
@@ -318,7 +333,12 @@ def be_refused(life: Life, server: Reachable) -> None:
     """Requests that are wrong in every way, with a canary in the wrong place."""
     word, bucket = TEXTS["refused"], f"/api/0/buckets/{quote(TEXTS['bucket'])}"
     plain = {"timestamp": iso("insert time"), "data": {"app": word}}
+    settings = "/api/0/settings"
+    rule = json.dumps([{"action": "drop", "pattern": f"({word}"}]).encode()
     wrong: list[tuple[str, str, bytes | None, dict[str, str]]] = [
+        ("POST", f"{settings}/privacy_filters", rule, {}),
+        ("POST", f"{settings}/{quote(word) * 10}", b"1", {}),
+        ("POST", f"{settings}/a", b"{%s" % word.encode(), {}),
         ("GET", f"/api/0/buckets/{quote(word)}", None, {}),
         ("GET", f"/api/0/{quote(word)}", None, {}),
         ("GET", f"/{quote(word)}?{quote(word)}={quote(word)}", None, {}),
@@ -402,14 +422,14 @@ def _commands(life: Life, *form: str) -> None:
     life.command("buckets", *form, shows=True)
     life.command("events", TEXTS["bucket"], *form, shows=True)
     exported = life.command("export", shows=True)
-    life.command("import", "-", stdin=exported.stdout)
+    life.command("import", "-", stdin=exported.stdout, shows=True)
     for command in ("verify", "host-view", "status", "usage", "doctor"):
         life.command(command, *form)
     # And what goes wrong on a command line. The first repeats the name that was
     # typed, to whoever typed it; the log of the server must not.
     assert life.home.run("events", TEXTS["refused"]).status == 1
     life.command("import", "-", stdin=TEXTS["refused"].encode(), status=1)
-    life.command("import", "-", stdin=exported.stdout[:-30], status=1)
+    life.command("import", "-", stdin=exported.stdout[:-30], shows=True, status=1)
 
 
 def _watch_again(life: Life, server: Reachable) -> None:

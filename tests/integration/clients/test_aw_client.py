@@ -80,6 +80,14 @@ except requests.HTTPError as error:
     seen["wrong query"] = [error.response.status_code, error.response.json()]
 client.set_setting("classes", [{"name": ["Work"], "rule": {"type": "none"}}])
 seen["settings"] = [client.get_setting(), client.get_setting("classes")]
+# What a privacy filter drops is taken like anything else.
+client.set_setting(
+    "privacy_filters", [{"action": "drop", "field": "n", "pattern": "secret"}]
+)
+secret = Event(timestamp=LATER, duration=1, data={"n": "a secret"})
+client.heartbeat("other", secret, pulsetime=5)
+client.insert_event("other", secret)
+client.insert_events("other", [secret, secret])
 events = client.get_events("other")
 seen["all"] = [e.to_json_dict() for e in events]
 seen["limited"] = [e.to_json_dict() for e in client.get_events("other", limit=2)]

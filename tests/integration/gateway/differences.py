@@ -458,6 +458,15 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         why="the web interface takes either",
         is_probed=False,
     ),
+    "filters": Difference(
+        what="the setting `privacy_filters`",
+        python="a setting like any other",
+        rust="rules that drop or replace; one with a bad pattern is kept, and matches"
+        " nothing",
+        here="the same rules and more; one that would not work is a 400",
+        why="what was to be kept out cannot be taken back",
+        is_probed=False,
+    ),
     "acknowledged": Difference(
         what="when a write is answered",
         python="before it is on disk",

@@ -11,6 +11,7 @@ import pytest
 
 from awvault import filters
 from awvault.errors import InvalidInputError
+from awvault.filter_service import FilterService
 from awvault.filters import RULES_MAX, TIMEOUTS_MAX, convert_rules
 from awvault.gateway import GatewaySettings, VaultHolder
 from awvault.history import read_history
@@ -222,6 +223,21 @@ async def test_the_activity_api_is_filtered(box: Box) -> None:
     assert await box.api.ok("GET", path) == answer
     assert await box.api.ok("POST", path, {"url": CANARY}) == []
     assert len(await box.api.ok("GET", path)) == 2
+
+
+async def test_an_import_is_filtered(box: Box) -> None:
+    """And twice is once, also of what was replaced."""
+    await box.use(DROP, REDACT | {"pattern": "secret"})
+    events = [event(at(n), title=title) for n, title in enumerate((CANARY, "secret"))]
+    sent = {
+        "buckets": {WINDOW: {"id": WINDOW, "type": "currentwindow", "events": events}}
+    }
+    for _ in range(2):
+        assert (await box.api.post("/api/0/import", sent)).status == 200
+
+        assert await titles(box.api, f"/api/0/buckets/{WINDOW}") == ["hidden"]
+    assert CANARY.encode() not in box.revisions()
+    assert CANARY not in (await box.api.get("/api/0/export")).body.decode()
 
 
 PRIVATE: Final[dict[str, Any]] = {
@@ -437,6 +453,7 @@ async def test_rules_that_are_not_understood_let_nothing_in(box: Box) -> None:
             " has set what is not understood here (rule 1: action: "
         )
     assert await box.api.ok("GET", f"{path}/events") == []
+    assert (await FilterService(box.vault).filters()).problem is not None
 
     await box.use(DROP)
     await box.api.ok("POST", f"{path}/events", [event(at(0), title="x")])
