@@ -240,12 +240,11 @@ class PlaceRules:
 
     def __init__(self, rules: Sequence[Rule], place: Place) -> None:
         """Choose by what the rules say of the bucket."""
-        chosen = [
+        self._rules = [
             _Compiled(at, rule)
             for at, rule in enumerate(rules)
             if rule.enabled and _is_for(rule, place)
         ]
-        self._rules = sorted(chosen, key=lambda rule: not rule.drops)
         self._known: dict[bytes, Outcome] = {}
 
     def __bool__(self) -> bool:

@@ -4,9 +4,11 @@ import contextlib
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from awvault import filters
 from awvault.columns import jsontext
 from awvault.errors import InvalidInputError
 from awvault.filters import (
@@ -206,3 +208,42 @@ def test_any_pattern_is_taken_or_refused(pattern: str) -> None:
     except InvalidInputError:
         return
     RuleSet(parsed).at(Place("b", "b", "t")).apply(b'{"title":"aa1-"}')
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ({"tab.title": "x"}, {"tab.title": "-"}),
+        ({"tab": {"title": "x", "url": "x"}}, {"tab": {"title": "-", "url": "x"}}),
+        (
+            {"tab": [{"title": "x"}, {"title": "y"}, 1]},
+            {"tab": [{"title": "-"}, {"title": "y"}, 1]},
+        ),
+        ({"tab": {"title": ["y", {"a": "x"}]}}, {"tab": {"title": "-"}}),
+        ({"title": "x", "tab": "x"}, {"title": "x", "tab": "x"}),
+    ],
+)
+def test_what_a_field_can_mean(data: dict[str, Any], kept: dict[str, Any]) -> None:
+    """In every form that a watcher could give it."""
+    rule = {"action": "redact", "field": "tab.title", "text": "x", "replacement": "-"}
+    place = Place("b", "b", "t")
+
+    outcome = RuleSet(convert_rules([rule])).at(place).apply(json.dumps(data).encode())
+
+    assert outcome.text is not None
+    assert jsontext.decode(outcome.text) == kept
+
+
+def test_a_pattern_that_took_too_long_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine may have been busy: it is not remembered."""
+    rule = {"action": "drop", "field": "title", "pattern": "^(a|aa|a?)+$"}
+    rules = RuleSet(convert_rules([rule])).at(Place("b", "b", "t"))
+    text = json.dumps({"title": "a" * 60 + "!"}).encode()
+    monkeypatch.setattr(filters, "PATTERN_SECONDS_MAX", 0.01)
+    assert rules.apply(text).timeouts == (0,)
+    kept = json.dumps({"title": "b"}).encode()
+
+    assert rules.apply(kept) is rules.apply(kept)
+    assert rules.apply(text) is not rules.apply(text)

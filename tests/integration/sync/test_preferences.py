@@ -76,6 +76,45 @@ async def test_two_clients_that_have_not_met_agree_once_they_have(
         assert await shown(member.vault) == {"theme": b'"second"'}
 
 
+async def test_the_later_of_two_changes_counts_whoever_made_the_first(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """Times decide, and not how often; each client has one event, and corrects it."""
+    _, one, two = pair
+    await one.vault.preferences.set("theme", b"0")
+    await meet(one, two)
+    await two.vault.preferences.set("theme", b"1")
+    await one.vault.preferences.set("theme", b"2")
+
+    await meet(one, two)
+
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b"2"}
+    await two.vault.preferences.set("theme", b"3")
+    await meet(two, one)
+    for member in (one, two):
+        assert await shown(member.vault) == {"theme": b"3"}
+        views = member.vault.preferences_views()
+        assert [len(view.read(start=None, end=None)) for view in views] == [1, 1]
+
+
+async def test_preferences_are_read_anew_where_the_state_was_loaded_again(
+    pair: tuple[Meeting, Member, Member],
+) -> None:
+    """Its records may be in another order then."""
+    _, one, two = pair
+    await one.vault.preferences.set("one", b"1")
+    await two.vault.preferences.set("two", b"1")
+    await meet(one, two)
+    assert await shown(two.vault) == {"one": b"1", "two": b"1"}
+    await one.vault.preferences.set("one", b"2")
+    await meet(one, two)
+
+    await two.vault._durable.reload()
+
+    assert await shown(two.vault) == {"one": b"2", "two": b"1"}
+
+
 async def test_preferences_are_no_bucket_of_any_client(
     pair: tuple[Meeting, Member, Member],
 ) -> None:

@@ -305,3 +305,33 @@ def test_reading_back_what_is_no_object_is_an_error() -> None:
     with pytest.raises(InvalidInputError):
         jsontext.equality_key(b"{")
     assert math.isinf(jsontext.decode(b'{"a":1e400}')["a"])
+
+
+@given(VALUES)
+def test_any_value_is_kept_as_it_was_meant(value: Any) -> None:
+    """As an object would be, and it reads back as what was sent."""
+    text = jsontext.compact_value(json.dumps(value).encode())
+
+    assert jsontext.compact(b'{"a":%b}' % text) == b'{"a":%b}' % text
+    assert jsontext.equality_key(b'{"a":%b}' % text) == jsontext.equality_key(
+        json.dumps({"a": value}).encode()
+    )
+    if isinstance(value, dict):
+        assert jsontext.encode(jsontext.decode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "error", "message"),
+    [
+        (b"1 2", InvalidInputError, "not valid JSON: it breaks at character 2"),
+        (b"NaN", InvalidInputError, "NaN, Infinity"),
+        (b"[" * 65 + b"]" * 65, LimitError, "nested too deeply"),
+        (b'"%b"' % (b"x" * 256 * KIB), LimitError, "at most 262144 are kept"),
+        (b" " * (1024 * KIB) + b"1", LimitError, "at most 1048576 are kept"),
+    ],
+)
+def test_a_value_that_cannot_be_kept_is_refused(
+    raw: bytes, error: type[InvalidInputError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        jsontext.compact_value(raw)
