@@ -262,21 +262,36 @@ def _read(views: Sequence[BucketView], since: Mapping[int, int]) -> _Found:
     """Read the journal, and of each bucket the records after those read before."""
     found = _Found()
     for view in views:
-        journal = view.with_zones(view.zones[:0]).read(start=None, end=None)
-        found.journal += _changes(journal)
-        records = view.zones["record"]
-        first = since.get(view.bucket_id, 0)
-        for at in np.flatnonzero(records >= first).tolist():
-            zones = view.zones[at : at + 1]
-            sealed = replace(view, tables=(), zones=zones)
-            try:
-                found.sealed += _changes(sealed.read(start=None, end=None))
-            except _UNREADABLE:
-                log.exception("preferences in a damaged record cannot be read")
-                found.unreadable_until_us = max(
-                    found.unreadable_until_us, int(zones["end_max"][0])
-                )
+        found.journal += _changes(
+            view.with_zones(view.zones[:0]).read(start=None, end=None)
+        )
+        _read_records(view, since.get(view.bucket_id, 0), found)
     return found
+
+
+def _read_records(view: BucketView, first: int, found: _Found) -> None:
+    """Read records of a bucket, the newest first.
+
+    A change that was corrected lies in many of them. What counts of an event is in
+    one place, so a zone that is of that event alone need not be opened any more.
+    """
+    known = {change.event_id for change in found.journal}
+    for at in np.flatnonzero(view.zones["record"] >= first)[::-1].tolist():
+        zones = view.zones[at : at + 1]
+        (zone,) = zones
+        if zone["id_min"] == zone["id_max"] and int(zone["id_min"]) in known:
+            continue
+        sealed = replace(view, tables=(), zones=zones)
+        try:
+            changes = list(_changes(sealed.read(start=None, end=None)))
+        except _UNREADABLE:
+            log.exception("preferences in a damaged record cannot be read")
+            found.unreadable_until_us = max(
+                found.unreadable_until_us, int(zone["end_max"])
+            )
+            continue
+        found.sealed += changes
+        known |= {change.event_id for change in changes}
 
 
 def _changes(table: EventTable) -> Iterator[_Change]:

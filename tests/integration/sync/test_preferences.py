@@ -304,3 +304,22 @@ async def test_where_the_filters_cannot_be_read_nothing_is_let_in(
         await vault.preferences.set("privacy_filters", b"[]")
 
         assert await vault.filters.one("b", A) == A
+
+
+async def test_a_record_of_changes_that_were_corrected_is_not_missed(
+    tmp_path: Path,
+) -> None:
+    """What counts now lies in the newest; the others are not even opened."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        for at in range(4):
+            await vault.preferences.set("theme", b"%d" % at)
+            await seal_whole(vault)
+    connection = apsw.Connection(str(path / "vault.db"))
+    connection.execute("DROP TRIGGER bodies_no_update")
+    connection.execute("UPDATE bodies SET body = zeroblob(length(body)) WHERE seq < 3")
+    connection.close()
+    async with await open_vault(path) as vault:
+        assert await shown(vault) == {"theme": b"3"}
+        assert vault.preferences.is_certain("theme")
+        assert vault.preferences.is_certain("another")
