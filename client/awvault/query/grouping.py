@@ -66,8 +66,8 @@ def merge_events_by_keys(events: Events, keys: Sequence[Value]) -> Events:
     pool = events.pool
     groups: dict[Hashable, int] = {}
     lookup = np.zeros(len(pool), np.int64)
-    for number in pool.used(events.data):
-        data = pool.value(number)
+    used = pool.used(events.data)
+    for number, data in zip(used, pool.values(used), strict=True):
         key = tuple([identity(data[name]) for name in names if name in data])
         lookup[number] = groups.setdefault(key, len(groups))
     group = lookup[events.data]
@@ -75,10 +75,10 @@ def merge_events_by_keys(events: Events, keys: Sequence[Value]) -> Events:
     duration = totals(events.duration, group, len(groups))
     order = np.argsort(first, kind="stable")
     rows = first[order]
-    merged = []
-    for number in events.data[rows].tolist():
-        data = pool.value(number)
-        merged.append(pool.add({name: data[name] for name in names if name in data}))
+    merged = [
+        pool.add({name: data[name] for name in names if name in data})
+        for data in pool.values(events.data[rows].tolist())
+    ]
     return Events(
         pool,
         id=np.full(len(rows), NO_ID, np.int64),
@@ -96,6 +96,7 @@ def chunk_events_by_key(events: Events, key: str, *, pulsetime_us: int) -> Event
     server does it, from the end of the last event of all.
     """
     pool = events.pool
+    pool.holds_events = True
     if not len(events):
         return events
     numbers = events.data.tolist()

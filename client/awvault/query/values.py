@@ -70,6 +70,8 @@ class Pool:
         self._same = np.empty(0, np.int64)
         self.written: dict[int, bytes] = {}
         """Data as JSON text with sorted keys, by number; kept by who writes it."""
+        self.holds_events = False
+        """Whether there may be lists of events inside of data."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -97,16 +99,24 @@ class Pool:
             value = self._held[number] = jsontext.decode(value)
         return value
 
+    def values(self, numbers: Sequence[int]) -> list[Data]:
+        """Return what `value` returns for each number."""
+        held = self._held
+        return [
+            value if type(value := held[number]) is dict else self.value(number)
+            for number in numbers
+        ]
+
     def sameness(self, data: Ints) -> Ints:
         """Return a number for each, which is equal exactly where data is equal."""
         if len(self._same) < len(self):
             missing = len(self) - len(self._same)
             self._same = np.concatenate([self._same, np.full(missing, -1, np.int64)])
         same = self._same
-        for number in self.used(data):
-            if same[number] < 0:
-                key = identity(self.value(number))
-                same[number] = self._identities.setdefault(key, len(self._identities))
+        new = [number for number in self.used(data) if same[number] < 0]
+        for number, value in zip(new, self.values(new), strict=True):
+            key = identity(value)
+            same[number] = self._identities.setdefault(key, len(self._identities))
         return same[data]
 
     def used(self, data: Ints) -> list[int]:
@@ -122,8 +132,8 @@ class Pool:
         What `change` gives back as it was stays the same data.
         """
         lookup = np.zeros(len(self), np.int64)
-        for number in self.used(data):
-            before = self.value(number)
+        used = self.used(data)
+        for number, before in zip(used, self.values(used), strict=True):
             after = change(before)
             lookup[number] = number if after is before else self.add(after)
         return lookup[data]
@@ -131,8 +141,9 @@ class Pool:
     def chosen(self, data: Ints, holds: Callable[[Data], bool]) -> NDArray[np.bool_]:
         """Return for which rows `holds` is true; it sees each distinct data once."""
         lookup = np.zeros(len(self), np.bool_)
-        for number in self.used(data):
-            lookup[number] = holds(self.value(number))
+        used = self.used(data)
+        for number, value in zip(used, self.values(used), strict=True):
+            lookup[number] = holds(value)
         return lookup[data]
 
 
@@ -193,6 +204,8 @@ class Events:
 
     def weight(self) -> int:
         """Return the number of events, with those inside of data as often as there."""
+        if not self.pool.holds_events:
+            return len(self)
         if self._weight is None:
             weight = len(self)
             for number, count in enumerate(np.bincount(self.data).tolist()):
