@@ -5,6 +5,7 @@ parsed as it arrives, so neither is ever held whole, in memory or on a disk.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -68,30 +69,29 @@ async def _send(
     asked: ExportRequest,
     name: str,
 ) -> web.StreamResponse:
-    lines = export_lines(vault, asked)
-    # What is wrong with the request shows before the answer begins.
-    first = await anext(lines)
-    response = web.StreamResponse(
-        headers={
-            **COMMON_HEADERS,
-            "Content-Type": "application/json",
-            "Content-Disposition": _attachment(name),
-        }
-    )
-    response.headers.update(gateway.guards.cors_headers(request.headers))
-    await response.prepare(request)
-    if request.method == "HEAD":
-        await lines.aclose()
-        return response
-    try:
-        await _write(response, first, lines)
-    except ConnectionError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, nobody is told
-        # It is too late for an answer; an end that is cut off says that all is not
-        # there.
-        log_failure(log, error)
-        raise ConnectionError("the export was cut short") from None
+    async with contextlib.aclosing(export_lines(vault, asked)) as lines:
+        # What is wrong with the request shows before the answer begins.
+        first = await anext(lines)
+        response = web.StreamResponse(
+            headers={
+                **COMMON_HEADERS,
+                "Content-Type": "application/json",
+                "Content-Disposition": _attachment(name),
+            }
+        )
+        response.headers.update(gateway.guards.cors_headers(request.headers))
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            await _write(response, first, lines)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is told
+            # It is too late for an answer; an end that is cut off says that all is
+            # not there.
+            log_failure(log, error)
+            raise ConnectionError("the export was cut short") from None
     return response
 
 

@@ -42,6 +42,9 @@ NAME_SHOWN_CHARS_MAX: Final = 100
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+_BUCKET_FIELDS: Final = frozenset(
+    {"id", "type", "client", "hostname", "created", "data"}
+)
 _FIELDS: Final = frozenset({"id", "timestamp", "duration", "data"})
 
 
@@ -90,7 +93,9 @@ async def _bucket(stream: JsonStream, key: str) -> Parts:
         raise stream.wrong("expected an object")
     async for name in stream.members():
         if name != "events" or await stream.peek() == "n":
-            bucket.known[name] = await stream.value()
+            value = await stream.value()
+            if name in _BUCKET_FIELDS:
+                bucket.known[name] = value
             continue
         if await stream.peek() != "[":
             raise stream.wrong("events: expected an array")

@@ -7,6 +7,7 @@ chunk and one element, and a gigabyte takes seconds.
 """
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,7 @@ Read = Callable[[], Awaitable[bytes]]
 """Returns the next bytes; none at the end."""
 
 _SPACE: Final = b" \t\n\r"
+_NO_SPACE: Final = re.compile(rb"[^ \t\n\r]")
 _STEP: Final = np.zeros(256, dtype=np.int8)
 _STEP[[ord("{"), ord("[")]] = 1
 _STEP[[ord("}"), ord("]")]] = -1
@@ -85,11 +87,11 @@ class JsonStream:
     async def peek(self) -> str:
         """Return the next character that is no white space; "" at the end."""
         while True:
-            while self._at < len(self._buffer):
-                byte = self._buffer[self._at]
-                if byte not in _SPACE:
-                    return chr(byte)
-                self._at += 1
+            found = _NO_SPACE.search(self._buffer, self._at)
+            if found is not None:
+                self._at = found.start()
+                return chr(self._buffer[self._at])
+            self._at = len(self._buffer)
             if not await self._fill():
                 return ""
 

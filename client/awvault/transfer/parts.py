@@ -17,7 +17,7 @@ from awvault.columns.timestamps import TIME_US_MAX, TIME_US_MIN
 from awvault.errors import InvalidInputError
 from awvault.incoming import check_bucket_texts, check_span, compact_bucket_data
 
-PART_EVENTS_MAX: Final = 8_192
+PART_EVENTS_MAX: Final = 4_096
 PART_TEXT_BYTES_MAX: Final = 1024 * 1024
 """A part that has so much goes on its way: whichever comes first."""
 

@@ -124,6 +124,13 @@ async def test_a_form_of_another_site_is_refused(
 
 WRONG = [
     (b"", "empty"),
+    (b" " * 600_000, "byte 600000"),
+    (
+        b'{"buckets":{"a":{"type":"t"'
+        + b",".join([b""] + [b'"k%d":1' % k for k in range(99)])
+        + b"}]",
+        "expected",
+    ),
     (b"[]", "byte 0"),
     (b"hello", "byte 0"),
     (b"{}", "buckets"),

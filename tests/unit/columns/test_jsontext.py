@@ -291,6 +291,45 @@ def test_brackets_inside_strings_do_not_hide_depth(text: bytes) -> None:
     assert not jsontext.are_objects([text])
 
 
+@given(
+    st.lists(
+        st.one_of(
+            OBJECTS.map(json.dumps).map(str.encode),
+            st.sampled_from(
+                [
+                    b'{"a":1e400}',
+                    b'{"a":NaN}',
+                    b'{},{"a":[1',
+                    b"{}]}",
+                    b"[]",
+                    b"",
+                    b'{"a":' + b"[" * 200 + b"]" * 200 + b"}",
+                    b'{"t":"\\ud83d"}',
+                    b'{"a":"' + b"x" * 300 * KIB + b'"}',
+                ]
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_many_are_compacted_as_each_would_be(raws: list[bytes]) -> None:
+    """The same texts; of several, the wrong one is named."""
+    wrong = []
+    for at, raw in enumerate(raws):
+        try:
+            jsontext.compact(raw)
+        except InvalidInputError as error:
+            wrong.append((at, error))
+    if not wrong:
+        assert jsontext.compact_many(raws) == [jsontext.compact(raw) for raw in raws]
+        return
+    at, first = wrong[0]
+    with pytest.raises(type(first)) as caught:
+        jsontext.compact_many(raws)
+    assert caught.value.field == f"[{at}].{first.field}"
+    assert str(caught.value) == str(first)
+
+
 def test_texts_that_are_objects_only_together_are_none() -> None:
     """Each text is read by itself."""
     assert not jsontext.are_objects([b'{},{"a":[1', b"{}]}"])
