@@ -453,10 +453,14 @@ async def test_rules_that_are_not_understood_let_nothing_in(box: Box) -> None:
             " has set what is not understood here (rule 1: action: "
         )
     assert await box.api.ok("GET", f"{path}/events") == []
-    assert (await FilterService(box.vault).filters()).problem is not None
+    service = FilterService(box.vault)
+    (problem,) = await service.problems()
+    assert problem.endswith("set them anew with `awvault filter set FILE`")
+    assert problem.startswith(str((await service.filters()).problem))
 
     await box.use(DROP)
     await box.api.ok("POST", f"{path}/events", [event(at(0), title="x")])
+    assert await service.problems() == []
 
 
 async def test_concurrent_heartbeats_meet_the_rules(box: Box) -> None:
