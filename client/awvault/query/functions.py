@@ -37,9 +37,12 @@ class Parameter:
     """list, str or int; None: anything."""
     events: bool = False
     """A list must be one of events."""
+    values: bool = False
+    """A list must not be one of events."""
 
 
 EVENTS: Final = Parameter(list, events=True)
+VALUES: Final = Parameter(list, values=True)
 LIST: Final = Parameter(list)
 TEXT: Final = Parameter(str)
 NUMBER: Final = Parameter(int)
@@ -72,6 +75,8 @@ def call(context: Context, name: str, arguments: Sequence[Value]) -> Value:
     for at, parameter in enumerate(parameters[: len(given)]):
         if parameter.events:
             given[at] = _events(context.pool, given[at])
+        elif parameter.values:
+            given[at] = _values(given[at])
     return function.run(context, *given)
 
 
@@ -131,6 +136,18 @@ def _events(pool: Pool, value: Value) -> Events:
             " not one of events"
         )
     return Events.empty(pool)
+
+
+def _values(value: Value) -> list[Value]:
+    if isinstance(value, Events):
+        if len(value):
+            raise QueryFunctionError(
+                f"Variable '{said(value)}' passed to function call is a list of"
+                " events, where one of other values is expected"
+            )
+        return []
+    values: list[Value] = value
+    return values
 
 
 # -- buckets -----------------------------------------------------------------------
@@ -264,10 +281,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "query_bucket_eventcount": Function(_query_bucket_eventcount, (TEXT,)),
     "query_bucket_names": Function(_query_bucket_names),
     "filter_keyvals": Function(
-        _plain(grouping.filter_keyvals, exclude=False), (EVENTS, TEXT, LIST)
+        _plain(grouping.filter_keyvals, exclude=False), (EVENTS, TEXT, VALUES)
     ),
     "exclude_keyvals": Function(
-        _plain(grouping.filter_keyvals, exclude=True), (EVENTS, TEXT, LIST)
+        _plain(grouping.filter_keyvals, exclude=True), (EVENTS, TEXT, VALUES)
     ),
     "filter_keyvals_regex": Function(_filter_keyvals_regex, (EVENTS, TEXT, TEXT)),
     "filter_period_intersect": Function(
@@ -276,10 +293,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "period_union": Function(_plain(periods.period_union), (EVENTS, EVENTS)),
     "limit_events": Function(_limit_events, (LIST, NUMBER)),
     "merge_events_by_keys": Function(
-        _plain(grouping.merge_events_by_keys), (EVENTS, LIST)
+        _plain(grouping.merge_events_by_keys), (EVENTS, VALUES)
     ),
     "merge_subwatcher_fields": Function(
-        _merge_subwatcher_fields, (EVENTS, EVENTS, LIST), (ANY,)
+        _merge_subwatcher_fields, (EVENTS, EVENTS, VALUES), (ANY,)
     ),
     "chunk_events_by_key": Function(
         _plain(
@@ -297,8 +314,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "simplify_window_titles": Function(
         _plain(labelling.simplify_window_titles), (EVENTS, TEXT)
     ),
-    "categorize": Function(_plain(labelling.categorize), (EVENTS, LIST)),
-    "tag": Function(_plain(labelling.tag), (EVENTS, LIST)),
+    "categorize": Function(_plain(labelling.categorize), (EVENTS, VALUES)),
+    "tag": Function(_plain(labelling.tag), (EVENTS, VALUES)),
     "contains": Function(_contains, (ANY, ANY)),
     "nop": Function(lambda _: 1),
     # It prints nothing: what a log holds, everybody with the log can read.

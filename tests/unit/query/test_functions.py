@@ -108,6 +108,11 @@ def data_of(query: str, *data: dict[str, Any]) -> list[dict[str, Any]]:
         ),
         ("flood(w, 99999999999)", "Function", "flood takes a pulsetime of at most"),
         ("flood([1])", "Function", "Variable '[1]' passed to function call is a list"),
+        (
+            "categorize(w, w)",
+            "Function",
+            "Variable '[1 events]' passed to function call is a list of events",
+        ),
         ("concat(w, [1])", "Function", "Variable '[1]' passed to function call is a"),
         ("contains(1, 1)", "Function", "contains takes a list or a dict, and '1' is"),
         (
