@@ -3,8 +3,8 @@
 ActivityWatch's server serves its own interface at `/`; this program has none, and
 serves the built files of that one, or of another. Whatever a page here does, it
 does with all of a person's data in plain text: so no file outside the directory
-can be reached, and the browser is told to let the page talk to nobody but this
-gateway.
+can be reached, and the browser is told to let the page connect to nobody but
+this gateway.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ _DIRECTIVES: Final = (
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:",
     "font-src 'self' data:",
-    # Nothing that is read here can be sent elsewhere.
+    # Nor images, forms and frames: only by going there can a page send what it read.
     "connect-src 'self'",
     "object-src 'none'",
     "base-uri 'self'",

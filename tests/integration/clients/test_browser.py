@@ -175,7 +175,7 @@ async def test_a_browser_shows_the_day_that_was_stored(
         assert seen.wrong == []
 
 
-async def test_a_page_can_send_nothing_elsewhere(
+async def test_a_page_connects_to_nobody_else(
     interface: Path, browser: Browser, tmp_path: Path
 ) -> None:
     """Not by a request, an image or a form; and no other page shows it in a frame."""
