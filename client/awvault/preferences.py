@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = (IntegrityError, PayloadError, StorageCorruptError)
 
+_REFUSED: Final = (InvalidInputError, ValueError, RecursionError)
+"""What is raised for an event that holds no preference which could be kept."""
+
 
 class _Data(msgspec.Struct):
     """The data of one event."""
@@ -306,15 +309,29 @@ def _changes(table: EventTable) -> Iterator[_Change]:
 
 
 def _said(text: bytes) -> _Data | None:
-    """Return what an event says; None: it is no change of a preference."""
+    """Return what an event says; None: it is no change of a preference.
+
+    Another client's program may have written what this one would refuse: that is no
+    change either, and what was said before it counts.
+    """
+    try:
+        said = _data(text)
+        check_key(said.key)
+        if said.value is not msgspec.UNSET:
+            said.value = msgspec.Raw(_compact(bytes(said.value)))
+    except _REFUSED:
+        return None
+    return said
+
+
+def _data(text: bytes) -> _Data:
     with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
         return _decode(text)
     # msgspec does not read half a surrogate pair.
     said = jsontext.decode(text)
     key = said.get("key")
     if not isinstance(key, str):
-        return None
+        raise InvalidInputError("key", "is no text")
     if VALUE not in said:
         return _Data(key=key)
-    value = jsontext.compact_value(json.dumps(said[VALUE]).encode())
-    return _Data(key=key, value=msgspec.Raw(value))
+    return _Data(key=key, value=msgspec.Raw(json.dumps(said[VALUE]).encode()))

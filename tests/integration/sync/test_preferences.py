@@ -323,3 +323,34 @@ async def test_a_record_of_changes_that_were_corrected_is_not_missed(
         assert await shown(vault) == {"theme": b"3"}
         assert vault.preferences.is_certain("theme")
         assert vault.preferences.is_certain("another")
+
+
+NO_PREFERENCES = [
+    b'{"key":"theme","value":1%b}' % (b"0" * 9_000),
+    b'{"key":"theme","value":1e999}',
+    b'{"key":"\\ud800","value":1e999}',
+    b'{"key":"\\ud800","value":1}',
+    b'{"key":1%b}' % (b"0" * 9_000),
+    b'{"key":"%b","value":1}' % (b"k" * 129),
+    b'{"key":"","value":1}',
+    b'{"key":"theme","value":"%b"}' % (b"x" * (255 * 1024)),
+    b'{"key":["theme"],"value":1}',
+]
+
+
+async def test_what_could_not_be_kept_is_no_preference(tmp_path: Path) -> None:
+    """Whatever another program put there: all else goes on, sealed or not."""
+    path = tmp_path / "v"
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        await vault.preferences.set("theme", b"1")
+        for text in NO_PREFERENCES:
+            await vault.note_preference(text, after_us=0, event_id=None)
+            assert await shown(vault) == {"theme": b"1"}
+        assert await vault.filters.one("b", A) == A
+        await seal_whole(vault)
+    async with await open_vault(path) as vault:
+        assert await shown(vault) == {"theme": b"1"}
+        assert await vault.filters.one("b", A) == A
+        await vault.preferences.set("theme", b"2")
+        assert await shown(vault) == {"theme": b"2"}
