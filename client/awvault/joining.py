@@ -50,6 +50,13 @@ from awvault.sealing import SLOTS, NewRecord, Step, seal_payloads
 from awvault.state import Loader, RecordReader, State
 from awvault.unlocked import Unlocked, payload_of
 
+AGED_BITS: Final = 20
+"""By how much the times of moved preferences are shifted, to the first days of 1970.
+
+Their order stays. Any that the account has are newer then, and count: the privacy
+filters of an account must not go because a machine joined it that had none.
+"""
+
 PAGE_BYTES: Final = 1024 * 1024
 """Records that are sealed again in one transaction; a single one may be larger."""
 
@@ -423,10 +430,14 @@ class _Resealing:
         for bucket_id, table in zones:
             for number in (int(table.id.min()), int(table.id.max())):
                 self._id(number)
-            found.append(
-                (self._id(bucket_id), replace(table, id=table.id + self._shift))
-            )
+            moved = replace(table, id=table.id + self._shift)
+            if self._holds_preferences(bucket_id):
+                moved = replace(moved, start=moved.start >> AGED_BITS)
+            found.append((self._id(bucket_id), moved))
         return found
+
+    def _holds_preferences(self, bucket_id: int) -> bool:
+        return any(bucket.number == bucket_id for bucket in self.state.preferences)
 
     async def _journal(self) -> tuple[int, int]:
         """Seal the journal again, in one transaction; return rows, and rows left."""
@@ -477,6 +488,8 @@ class _Resealing:
         if isinstance(held, BucketVersion):
             return encode_bucket(self._bucket(held))
         if isinstance(held, EventRow):
+            if self._holds_preferences(held.bucket_id):
+                held = held._replace(start=held.start >> AGED_BITS)
             return encode_event(
                 held._replace(id=self._id(held.id), bucket_id=self._id(held.bucket_id))
             )

@@ -70,6 +70,8 @@ async def fill(vault: Vault) -> None:
     await insert(vault, (0, 1, A), (1, -1, B), name="web")
     await insert(vault, (0, 1, A), (2, 1, B), name="hidden")
     await insert(vault, (0, 1, A), (2, 1, B), name="activity_x")
+    await vault.preferences.set("theme", b"1")
+    await vault.preferences.set("views", b"1")
     await seal_whole(vault)
     await correct(vault, numbers[0], 700, 3, B)
     await vault.delete_event("b", numbers[1])
@@ -77,6 +79,7 @@ async def fill(vault: Vault) -> None:
     await correct(vault, numbers[2], 800, 3, B)
     await vault.delete_event("b", numbers[3])
     await vault.hide_bucket("hidden")
+    await vault.preferences.set("theme", b"2")
     await insert(vault, (60, 1, A), (61, 1, B), name="web")
     await beat(vault, 5_000)
     await beat(vault, 5_003)
@@ -134,7 +137,7 @@ def renumbered(found: Contents, number: int) -> object:
 
 
 async def test_everything_moves(joining: Joining) -> None:
-    """Events, revisions, tombstones, hidden buckets, and what is still open."""
+    """Events, revisions, tombstones, hidden buckets, preferences, what is open."""
     account, first, path = joining
     before, moved = await join(account, path)
     assert moved.resealed.records == 3
@@ -169,9 +172,40 @@ async def test_everything_moves(joining: Joining) -> None:
         await exchange(vault, first)
         assert set(first.buckets()) == set(vault.buckets())
         assert read(first) == read(vault)
+        for one in (first, vault):
+            assert one.preferences.all() == {"theme": b"2", "views": b"1"}
         assert {bucket.client_label for bucket in first.buckets().values()} == {
             "joined"
         }
+
+
+async def test_what_the_account_prefers_counts_before_what_the_machine_did(
+    joining: Joining,
+) -> None:
+    """However new that is; what the account had not said yet comes along."""
+    account, first, path = joining
+    await first.preferences.set("theme", b"0")
+    await first.preferences.set("classes", b"0")
+    await first.preferences.set("privacy_filters", b'[{"action":"drop","text":"x"}]')
+    async with await open_vault(path) as vault:
+        await vault.preferences.set("classes", b"1")
+        await seal_whole(vault)
+        await vault.preferences.set("privacy_filters", b"[]")
+    await join(account, path)
+
+    async with await open_vault(path) as vault:
+        await account.adopt(first)
+        await exchange(vault, first)
+        for one in (first, vault):
+            assert one.preferences.all() == {
+                "classes": b"0",
+                "privacy_filters": b'[{"action":"drop","text":"x"}]',
+                "theme": b"0",
+                "views": b"1",
+            }
+        await vault.preferences.set("theme", b"3")
+        await exchange(vault, first)
+        assert first.preferences.get("theme") == b"3"
 
 
 async def test_the_old_vault_is_kept(joining: Joining) -> None:
