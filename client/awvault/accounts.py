@@ -33,6 +33,7 @@ from awvault.errors import (
     Error,
     HostBusyError,
     HostRefusedError,
+    IntegrityError,
     InvalidInputError,
     LoggedOutError,
     NewSecretNeededError,
@@ -335,7 +336,8 @@ class Accounts:
         is_taken = getattr(error, "code", "") in _TAKEN
         try:
             return await self._has_arrived(remote)
-        except (TransportError, HostRefusedError) as unknown:
+        except (TransportError, HostRefusedError, IntegrityError) as unknown:
+            # Nor does what is none of ours say that it has the account.
             if was_refused(error) and not is_taken:
                 await self._notes.forget()
                 return False
@@ -554,10 +556,10 @@ class Accounts:
         """Forget the host, and end this client's sessions there.
 
         The vault stays as it is and can be used without a host. Return False if
-        the host did not answer: the sessions end by themselves. Raises
-        `NoRemoteError`.
+        the host did not answer: the sessions end by themselves. A registration that
+        was not answered is forgotten too. Raises `NoRemoteError`.
         """
-        remote = self.required_remote()
+        remote = self.pending() or self.required_remote()
         ended = True
         try:
             async with self._session(remote) as host:

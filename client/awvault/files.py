@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,19 @@ def read_private(path: Path, bytes_max: int) -> bytes | None:
     if len(content) > bytes_max:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
+
+
+def others_can_change(status: os.stat_result) -> bool:
+    """Say whether another user of this machine, who is not root, can change a file.
+
+    A group may: many systems give each user one of their own. Always False where
+    the system has no such users.
+    """
+    if sys.platform == "win32":
+        return False
+    return bool(status.st_mode & stat.S_IWOTH) or (
+        status.st_uid not in {0, os.geteuid()}
+    )
 
 
 def sync_directory(path: Path) -> None:

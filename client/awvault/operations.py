@@ -234,10 +234,9 @@ class VaultService(AccountService, DatabaseService):
         vault = self._vault
         await vault.settle()
         hidden = vault.hidden_buckets()
-        numbers = [
-            number
-            for number, bucket in hidden.items()
-            if request.bucket in {str(number), bucket.id}
+        # A bucket can be called like another one's number: the number comes first.
+        numbers = [number for number in hidden if str(number) == request.bucket] or [
+            number for number, bucket in hidden.items() if bucket.id == request.bucket
         ]
         if not numbers:
             raise NotDeletedError(f'no deleted bucket is called "{request.bucket}"')

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import platformdirs
 
 from awvault.errors import Error, InvalidInputError
+from awvault.files import others_can_change
 
 if TYPE_CHECKING:
     from awvault.filters import Rule
@@ -233,6 +234,13 @@ def check_webui(settings: Settings) -> None:
                 f'{name}: "{path}" has no index.html',
                 hint="it must be the directory with the built files of the interface",
             )
+        for part in (path, path / "index.html"):
+            if others_can_change(part.stat()):
+                raise SettingsError(
+                    f'{name}: another user of this machine can change "{part}", and'
+                    " what is served there can read everything",
+                    hint="copy the files into a directory of your own",
+                )
         secrets = (settings.passphrase_file, settings.api_key_file)
         for secret in (settings.data_dir, settings.config_dir, *filter(None, secrets)):
             if secret.is_relative_to(path) or path.is_relative_to(secret):

@@ -198,3 +198,25 @@ def test_only_an_interface_is_served(
     with pytest.raises(SettingsError) as caught:
         check_webui(settings)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", "index.html"])
+def test_an_interface_that_others_can_change_is_not_served(
+    tmp_path: Path, name: str
+) -> None:
+    """Its page could read everything."""
+    webui = tmp_path / "webui"
+    webui.mkdir()
+    (webui / "index.html").touch()
+    settings = read_settings(
+        environment={
+            "AWVAULT_CONFIG_DIR": str(tmp_path / "config"),
+            "AWVAULT_DATA_DIR": str(tmp_path / "vault"),
+            "AWVAULT_WEBUI": str(webui),
+        }
+    )
+    check_webui(settings)
+    (webui / name).chmod(0o777)
+
+    with pytest.raises(SettingsError, match="another user of this machine can change"):
+        check_webui(settings)

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from awvault.files import others_can_change
 from awvault.gateway.answers import COMMON_HEADERS, json_answer
 from awvault.gateway.refusals import Refusal
 from awvault.gateway.routes import Answer, Gateway, guarded
@@ -147,7 +148,8 @@ def read_file(root: Path, path: str) -> File | None:
     """Read the file at `path` below `root`, which is resolved; None: there is none.
 
     A folder is its `index.html`. Nothing outside `root` is read, whichever way
-    the path or a symbolic link leads, and no name that begins with a dot.
+    the path or a symbolic link leads, no name that begins with a dot, and nothing that
+    another user can write.
     """
     names = path.split("/")
     if not names[-1]:
@@ -166,6 +168,8 @@ def read_file(root: Path, path: str) -> File | None:
         with os.fdopen(os.open(found, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_BYTES_MAX:
+                return None
+            if others_can_change(status):
                 return None
             content = file.read(FILE_BYTES_MAX)
     except (OSError, RuntimeError, ValueError):

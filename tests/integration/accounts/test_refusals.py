@@ -10,7 +10,12 @@ import pytest
 
 from awvault.accounts import RecoveryKeyOf
 from awvault.crypto.keys import Passphrase, RecoveryKey
-from awvault.errors import EditRefusedError, HostRefusedError
+from awvault.errors import (
+    EditRefusedError,
+    HostRefusedError,
+    IntegrityError,
+    NoRemoteError,
+)
 from awvault.recovering import Owner, Recovery
 from awvault.remote import Remote
 from awvault.sync.alarms import Name
@@ -42,6 +47,8 @@ class Lies:
     """It does not show it yet."""
     knows_nobody: bool = False
     """It refuses every proof."""
+    forges: bool = False
+    """It shows documents that nobody has signed."""
 
     def connect(self, url: str, insecure: bool) -> HostClient:
         return _Lying(url, insecure, self)
@@ -82,6 +89,8 @@ class _Lying(HostClient):
 
     async def documents(self, *, after: int) -> list[bytes]:
         page = await super().documents(after=after)
+        if self._lies.forges:
+            return [one[:-1] + bytes([one[-1] ^ 1]) for one in page]
         return [] if self._lies.hides else page
 
 
@@ -272,6 +281,40 @@ async def test_a_registration_that_was_refused_and_taken_counts(
         assert laptop.accounts.required_remote().attempt is None
         assert laptop.accounts.pending() is None
         assert laptop.accounts.account.document.version == 2
+
+
+async def test_a_refusal_with_forged_documents_holds_nobody_up(tmp_path: Path) -> None:
+    """What is none of ours proves nothing, so another host may be asked."""
+    lies = Lies(code="registration-closed", forges=True)
+    async with (
+        network(tmp_path) as net,
+        net.machine("laptop", connect=lies.connect) as laptop,
+    ):
+        with pytest.raises(HostRefusedError):
+            await laptop.register()
+
+        assert laptop.accounts.pending() is None
+        assert laptop.accounts.account.document.version == 1
+
+
+async def test_an_attempt_that_cannot_be_settled_is_forgotten_by_a_logout(
+    tmp_path: Path,
+) -> None:
+    """A host that shows forged documents holds up no other, if its owner says so."""
+    lies = Lies(code="username-taken", forges=True)
+    async with (
+        network(tmp_path) as net,
+        net.machine("laptop", connect=lies.connect) as laptop,
+    ):
+        with pytest.raises(IntegrityError):
+            await laptop.register()
+        assert laptop.accounts.pending() is not None
+
+        await laptop.accounts.log_out()
+
+        assert laptop.accounts.pending() is None
+        with pytest.raises(NoRemoteError):
+            await laptop.accounts.log_out()
 
 
 async def test_a_registration_that_was_hidden_is_gone_on_with(tmp_path: Path) -> None:

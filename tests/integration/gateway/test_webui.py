@@ -43,6 +43,8 @@ def interface(tmp_path: Path, outside: Path) -> Path:
     (root / "inner.js").symlink_to(root / "js" / "app.js")
     (root / "loop").symlink_to(root / "loop")
     os.mkfifo(root / "pipe.txt")
+    (root / "js" / "open.js").write_text("secret")
+    (root / "js" / "open.js").chmod(0o666)
     return root.resolve()
 
 
@@ -132,6 +134,7 @@ OUTSIDE: Final = {
     "folder-without-a-page": "/js/",
     "missing": "/missing.js",
     "longer-than-any-name": "/" + "x" * 300,
+    "written-by-anyone": "/js/open.js",
     "unknown-page": "/pages/other/index.html",
     "out-of-a-page": "/pages/aw-watcher-input/../../secret.txt",
     "escaped-page": "/pages/aw-watcher-input/%2e%2e/secret.txt",
