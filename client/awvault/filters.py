@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
-import regex
 
 from awvault.columns import jsontext
 from awvault.errors import InvalidInputError, LimitError
+from awvault.regexes import RegexError, compile_regex, weight_of
 
 KEY: Final = "privacy_filters"
 """The preference that holds the rules, and the key in config.toml."""
@@ -35,6 +35,12 @@ TEXT_CHARS_MAX: Final = 1_000
 
 REPLACEMENT: Final = "REDACTED"
 """What stands in the place of what is replaced, where a rule names nothing else."""
+
+PATTERN_WEIGHT_MAX: Final = 10_000
+"""What one pattern may weigh (`awvault.regexes`): 30 milliseconds to compile."""
+
+PATTERNS_WEIGHT_MAX: Final = 200_000
+"""What all patterns together may weigh."""
 
 PATTERN_SECONDS_MAX: Final = 0.1
 """How long one pattern may look at one text."""
@@ -118,12 +124,28 @@ def render_rule(rule: Rule) -> bytes:
 def _checked(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     if len(rules) > RULES_MAX:
         raise LimitError(KEY, f"there are {len(rules)} rules, at most {RULES_MAX}")
+    _check_weight(rules)
     for number, rule in enumerate(rules, start=1):
         try:
             _check(rule)
         except InvalidInputError as error:
             raise _of_rule(number, f"{error.field}: {error}") from None
     return tuple(rules)
+
+
+def _check_weight(rules: Sequence[Rule]) -> None:
+    """Refuse patterns that would take seconds to compile, before any is."""
+    weight = sum(
+        min(weight_of(rule.pattern), PATTERN_WEIGHT_MAX)
+        for rule in rules
+        if rule.pattern is not None
+    )
+    if weight > PATTERNS_WEIGHT_MAX:
+        raise LimitError(
+            KEY,
+            f"the patterns repeat too much: together they weigh {weight}, at most"
+            f" {PATTERNS_WEIGHT_MAX}",
+        )
 
 
 def _check(rule: Rule) -> None:
@@ -157,8 +179,8 @@ def _check_length(name: str, value: object) -> None:
 
 def _check_pattern(pattern: str) -> None:
     try:
-        regex.compile(pattern)
-    except (regex.error, RecursionError, ValueError, OverflowError) as error:
+        compile_regex(pattern, weight_max=PATTERN_WEIGHT_MAX)
+    except RegexError as error:
         raise InvalidInputError(
             "pattern", f"is no regular expression: {error}"
         ) from None
@@ -356,7 +378,7 @@ class _Compiled:
             self._redact = list(PRIVATE_FIELDS)
         self._search: Callable[[str], bool] | None = None
         if rule.pattern is not None:
-            search = regex.compile(rule.pattern).search
+            search = compile_regex(rule.pattern, weight_max=PATTERN_WEIGHT_MAX).search
             self._search = lambda text: (
                 search(text, timeout=PATTERN_SECONDS_MAX) is not None
             )

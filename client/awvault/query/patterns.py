@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import regex
-
 from awvault.query.budget import Budget
 from awvault.query.errors import QueryFunctionError, shown
+from awvault.regexes import RegexError, compile_regex, weight_of
 
 PATTERN_CHARS_MAX: Final = 10_000
 """Characters of one pattern."""
 
-REPEATS_MAX: Final = 100_000
-"""The product of all numbers in `{...}`: nested repeats take memory to compile."""
+PATTERN_WEIGHT_MAX: Final = 50_000
+"""What one pattern may weigh (`awvault.regexes`): up to 0.2 seconds to compile."""
+
+_WEIGHT_BYTES: Final = 100
+"""What a unit of weight counts as data of the query."""
 
 MATCH_SECONDS_MAX: Final = 1.0
 """Seconds for one pattern and one text. Ordinary ones take microseconds."""
@@ -29,7 +31,6 @@ Matcher = Callable[[str], bool]
 # What stands for itself, and "|" between such words.
 _WORDS: Final = re.compile(r"(?:[^\\.^$*+?{}\[\]()|]|\\[^\w\s]|\|)*")
 _PIECE: Final = re.compile(r"\\.|[^\\]", re.DOTALL)
-_REPEAT: Final = re.compile(r"\{([0-9]{0,18})(?:,([0-9]{0,18}))?\}")
 # Letters beyond ASCII that are ASCII letters in another case.
 _ODD_CASES: Final = frozenset("\u0130\u0131\u017f\u212a")
 
@@ -101,18 +102,12 @@ def _in_any_case(words: Sequence[str], expression: Callable[[], Matcher]) -> Mat
 
 
 def _expression(pattern: str, budget: Budget, *, ignore_case: bool) -> Matcher:
-    repeats = 1
-    for fewest, most in _REPEAT.findall(pattern):
-        repeats *= max(int(fewest or 1), int(most or 1), 1)
-    if repeats > REPEATS_MAX:
-        raise QueryFunctionError(
-            f"the regex '{shown(pattern)}' repeats too much: the numbers in its braces"
-            f" may multiply to {REPEATS_MAX}"
-        )
-    flags = regex.VERSION0 | (regex.IGNORECASE if ignore_case else 0)
+    budget.take_data(_WEIGHT_BYTES * min(weight_of(pattern), PATTERN_WEIGHT_MAX))
     try:
-        search = regex.compile(pattern, flags).search
-    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        search = compile_regex(
+            pattern, weight_max=PATTERN_WEIGHT_MAX, ignore_case=ignore_case
+        ).search
+    except RegexError as error:
         raise QueryFunctionError(
             f"the regex '{shown(pattern)}' is not valid: {shown(str(error))}"
         ) from None

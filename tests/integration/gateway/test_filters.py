@@ -335,6 +335,8 @@ REFUSED: Final[list[tuple[Any, str]]] = [
     ([DROP | {"patern": "x"}], "rule 1: object contains unknown field `patern`"),
     ([DROP | {"enabled": "yes"}], "rule 1: enabled: expected `bool`, got `str`"),
     ([DROP | {"pattern": "("}], "rule 1: pattern: is no regular expression: missing )"),
+    ([DROP | {"pattern": "(?:a{999}b){999}"}], "rule 1: pattern: is no regular expres"),
+    ([DROP | {"pattern": "(?:ab){999}"}] * 60, "the patterns repeat too much: toget"),
     ([DROP | {"pattern": ""}], "rule 1: pattern: has 1 to 1000 characters"),
     ([DROP | {"bucket_prefix": ""}], "rule 1: bucket_prefix: has 1 to 1000"),
     ([DROP | {"text": "x"}], "rule 1: text: a rule has a pattern or a text, not both"),

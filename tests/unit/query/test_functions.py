@@ -141,7 +141,7 @@ def data_of(query: str, *data: dict[str, Any]) -> list[dict[str, Any]]:
         (
             'filter_keyvals_regex(w, "a", "((a{1000}){1000}){1000}")',
             "Function",
-            "the regex '((a{1000}){1000}){1000}' repeats too much",
+            "the regex '((a{1000}){1000}){1000}' is not valid: it repeats too much",
         ),
         (
             f'filter_keyvals_regex(w, "a", "{"(" * 2000}{")" * 2000}")',
@@ -338,6 +338,14 @@ def test_a_query_makes_so_much_data() -> None:
     text = 'w = query_bucket("w");' + "w = tag(w, []);" * 9 + "RETURN = 1;"
     with pytest.raises(QueryInterpretError, match="makes more than 1000 bytes of data"):
         run(text, history({}), Budget(data_bytes_max=1_000))
+
+
+def test_a_query_compiles_so_much() -> None:
+    """Patterns with repeats count as data, by what they weigh."""
+    rules = ",".join(f'["{n}", {{"regex": "(?:a{n}){{100}}"}}]' for n in range(10))
+    text = f'RETURN = tag(query_bucket("w"), [{rules}]);'
+    with pytest.raises(QueryInterpretError, match="more than 500000 bytes of data"):
+        run(text, history({}), Budget(data_bytes_max=500_000))
 
 
 @pytest.mark.parametrize(
