@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 EXAMPLES_MAX: Final = 100
 """Examples of one rule in one bucket that are told."""
 
+_DATED_AHEAD: Final = (
+    "another client has set the privacy filters with a clock that is more than a year"
+    " ahead, so those before count: set that clock, and then the filters again"
+)
+
 
 class FilterService:
     """What `awvault filter` asks for, on an open vault."""
@@ -72,6 +77,8 @@ class FilterService:
             await self._vault.filters.rules()
         except FiltersUnknownError as error:
             return [f"{error}; {error.hint}"]
+        if self._vault.preferences.is_ahead(KEY):
+            return [_DATED_AHEAD]
         return []
 
     async def set_filters(self, request: FiltersRequest) -> FiltersInfo:

@@ -8,6 +8,9 @@ a bucket of its own that no list shows, one event for each key, corrected in pla
 Over all clients the newest change of a key counts; of two at one microsecond, that
 of the client with the higher number. A change is later than every one that it was
 made in sight of, so a clock that is wrong does not keep it from counting.
+
+One that is dated more than a year ahead counts only where no other does, or else a
+single change at the end of time would count for ever.
 """
 
 import asyncio
@@ -44,6 +47,9 @@ CHANGES_MAX: Final = 10_000
 TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of all values."""
 
+AHEAD_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
+"""How far ahead of this machine's clock a change may be dated and count as any."""
+
 VALUE: Final = "value"
 """The field named when a value is wrong."""
 
@@ -76,9 +82,13 @@ class _Change:
     """None: the key was deleted."""
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """The highest of a key counts. An id begins with its client's number."""
+    def order(self) -> tuple[int, int]:
+        """The later of two. An id begins with its client's number."""
         return self.at_us, self.event_id
+
+    def rank(self, limit_us: int) -> tuple[bool, int, int]:
+        """Return what is highest of the change that counts: late ones come last."""
+        return self.at_us <= limit_us, *self.order
 
 
 @dataclass(slots=True)
@@ -87,8 +97,8 @@ class _Found:
 
     sealed: list[_Change] = field(default_factory=list)
     journal: list[_Change] = field(default_factory=list)
-    unreadable_until_us: int = 0
-    """No change that cannot be read is later than this."""
+    unreadable: set[tuple[int, int]] = field(default_factory=set)
+    """From when to when, in microseconds, there are changes that cannot be read."""
 
 
 class Preferences:
@@ -109,7 +119,11 @@ class Preferences:
         self._newest: dict[str, _Change] = {}
         self._own: dict[str, int] = {}
         """This client's event of each key that it has changed."""
-        self._unreadable_until_us = 0
+        self._unreadable: set[tuple[int, int]] = set()
+        self._limit_us = 0
+        """What was later than this when it was read counts last."""
+        self._ahead: set[str] = set()
+        """Keys of which a later change does not count."""
 
     # -- reading -------------------------------------------------------------
 
@@ -143,7 +157,24 @@ class Preferences:
         """Say whether no damaged record can hold a newer change of a key."""
         self._refresh()
         change = self._newest.get(key)
-        return self._unreadable_until_us <= (0 if change is None else change.at_us)
+        return self._unreadable_until(change) <= (0 if change is None else change.at_us)
+
+    def is_ahead(self, key: str) -> bool:
+        """Say whether a change of a key is dated too far ahead to count."""
+        self._refresh()
+        return key in self._ahead
+
+    def _unreadable_until(self, change: _Change | None) -> int:
+        """Return the latest time at which there may be one that counts instead."""
+        counts_first = change is not None and change.at_us <= self._limit_us
+        return max(
+            (
+                end
+                for start, end in self._unreadable
+                if start <= self._limit_us or not counts_first
+            ),
+            default=0,
+        )
 
     @property
     def mark(self) -> tuple[object, int, int]:
@@ -162,7 +193,7 @@ class Preferences:
         """Return the buckets as they are now, and what of each was read."""
         if self._mark is None or mark[0] is not self._mark[0]:
             # Another state may number its records otherwise.
-            self._since, self._sealed, self._unreadable_until_us = {}, {}, 0
+            self._since, self._sealed, self._unreadable = {}, {}, set()
         return self._vault.preferences_views(), dict(self._since)
 
     def _take(
@@ -174,16 +205,25 @@ class Preferences:
         self._mark = mark
         self._since = {view.bucket_id: mark[2] for view in views}
         self._sealed.update((change.event_id, change) for change in found.sealed)
-        self._unreadable_until_us = max(
-            self._unreadable_until_us, found.unreadable_until_us
-        )
+        self._unreadable |= found.unreadable
+        self._limit_us = self._vault.now_us() + AHEAD_US_MAX
         changes = self._sealed | {change.event_id: change for change in found.journal}
         mine = self._vault.keys.client_number
         self._newest, self._own = {}, {}
-        for change in sorted(changes.values(), key=lambda change: change.rank):
-            self._newest[change.key] = change
+        latest: dict[str, _Change] = {}
+        for change in sorted(changes.values(), key=lambda change: change.order):
+            latest[change.key] = change
+            known = self._newest.get(change.key)
+            if known is None or known.rank(self._limit_us) < change.rank(
+                self._limit_us
+            ):
+                self._newest[change.key] = change
             if change.event_id >> COUNTER_BITS == mine:
                 self._own[change.key] = change.event_id
+        ahead = {key for key, change in latest.items() if change != self._newest[key]}
+        if ahead - self._ahead:
+            log.warning("a preference was changed more than a year ahead of this clock")
+        self._ahead = ahead
 
     # -- changing ------------------------------------------------------------
 
@@ -228,10 +268,18 @@ class Preferences:
         await self._vault.note_preference(
             text,
             after_us=max(
-                0 if known is None else known.at_us, self._unreadable_until_us
+                0 if known is None else known.at_us, self._unreadable_until(known)
             ),
             event_id=self._own.get(key),
         )
+        await self.load()
+        self._refresh()
+        if known is not None and self._newest.get(key) == known:
+            raise LimitError(
+                "key",
+                "the change is stored, but the one before still counts, for it is"
+                " dated later: set this machine's clock, and try again",
+            )
 
 
 def check_key(key: str) -> None:
@@ -289,9 +337,7 @@ def _read_records(view: BucketView, first: int, found: _Found) -> None:
             changes = list(_changes(sealed.read(start=None, end=None)))
         except _UNREADABLE:
             log.exception("preferences in a damaged record cannot be read")
-            found.unreadable_until_us = max(
-                found.unreadable_until_us, int(zone["end_max"])
-            )
+            found.unreadable.add((int(zone["start_min"]), int(zone["end_max"])))
             continue
         found.sealed += changes
         known |= {change.event_id for change in changes}

@@ -730,6 +730,10 @@ class Vault:
 
         return Filters(self)
 
+    def now_us(self) -> int:
+        """Return what this machine's clock says."""
+        return self._clock()
+
     def preferences_mark(self) -> tuple[State, int, int]:
         """Return what compares equal as long as no preference has changed."""
         state = self._durable.current
@@ -744,7 +748,8 @@ class Vault:
     ) -> None:
         """Store a change of a preference, or correct this client's event of it.
 
-        It happens now, but later than `after_us`, whatever the clock says.
+        It happens now, but later than `after_us`, whatever the clock says. Only
+        where nothing is later does the clock decide.
         """
         await self.settle()
         while (bucket := self._durable.current.own_preferences()) is None:
@@ -762,7 +767,9 @@ class Vault:
             )
             await self._write_bucket(state, version)
             await self.settle()
-        start = min(max(self._clock(), after_us + 1), TIME_US_MAX)
+        start = max(self._clock(), after_us + 1)
+        if start > TIME_US_MAX:
+            start = self._clock()
         before = None if event_id is None else event_row(self._view(bucket), event_id)
         self._durable.current.preferences_written += 1
         if before is None:

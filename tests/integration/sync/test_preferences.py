@@ -7,6 +7,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from awvault.columns.timestamps import TIME_US_MAX
+from awvault.filter_service import FilterService
 from awvault.filtering import FiltersUnknownError
 from awvault.filters import convert_rules
 from awvault.service import ExportRequest
@@ -323,6 +325,50 @@ async def test_a_record_of_changes_that_were_corrected_is_not_missed(
         assert await shown(vault) == {"theme": b"3"}
         assert vault.preferences.is_certain("theme")
         assert vault.preferences.is_certain("another")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_change_at_the_end_of_time_is_not_the_last(
+    tmp_path: Path, *, before: bool
+) -> None:
+    """It counts where there is no other, and then every change after it does."""
+    path = tmp_path / "v"
+    poison = b'{"key":"privacy_filters","value":[]}'
+    rules = b'[{"action":"drop","bucket":"b"}]'
+    async with await open_vault(path) as vault:
+        await bucket(vault)
+        if before:
+            await vault.preferences.set("privacy_filters", rules)
+        for at_us in (TIME_US_MAX - 2, TIME_US_MAX - 1):
+            await vault.note_preference(poison, after_us=at_us, event_id=None)
+        assert await shown(vault) == {"privacy_filters": rules if before else b"[]"}
+        assert await vault.filters.one("b", A) == (None if before else A)
+        problems = await FilterService(vault).problems()
+        assert [("a year ahead" in said) for said in problems] == [True] * before
+        await seal_whole(vault)
+    async with await open_vault(path) as vault:
+        await vault.preferences.set("privacy_filters", rules + b" ")
+        assert await shown(vault) == {"privacy_filters": rules}
+        assert await vault.filters.one("b", A) is None
+        await vault.preferences.delete("privacy_filters")
+        assert await shown(vault) == {}
+
+
+async def test_a_clock_that_is_years_behind_still_finds_the_newest(
+    tmp_path: Path,
+) -> None:
+    """All changes are ahead of it then, and count in their order; so do its own."""
+    path = tmp_path / "v"
+    slow = replace(COMPOSITION, clock=clock_ahead(-24 * 365 * 50))
+    async with await open_vault(path) as vault:
+        await vault.preferences.set("theme", b"1")
+        await vault.preferences.set("theme", b"2")
+    async with await open_vault(path, composition=slow) as vault:
+        assert await shown(vault) == {"theme": b"2"}
+        await vault.preferences.set("theme", b"3")
+        assert await shown(vault) == {"theme": b"3"}
+    async with await open_vault(path) as vault:
+        assert await shown(vault) == {"theme": b"3"}
 
 
 NO_PREFERENCES = [
