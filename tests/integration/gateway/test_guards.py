@@ -312,10 +312,14 @@ async def test_no_answer_is_cached_or_names_versions(api: Api) -> None:
     ],
 )
 async def test_a_body_that_is_not_json_is_refused(api: Api, content_type: str) -> None:
-    """A body has to say that it is JSON: a page's form cannot."""
+    """A body has to say that it is JSON: a page's form cannot.
+
+    An import takes forms too; only the check of the origin keeps pages from it.
+    """
     await make_bucket(api)
     for method, path, value in WRITES:
-        if value is not None:
+        is_form = path == "/api/0/import" and content_type.startswith("multipart/")
+        if value is not None and not is_form:
             answer = await api.call(
                 method, path, value, headers={"Content-Type": content_type}
             )
