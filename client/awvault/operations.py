@@ -28,7 +28,7 @@ from awvault.passphrases import (
     find_passphrase,
 )
 from awvault.processes import DataDirectory, NoVaultError
-from awvault.query import Period, run_query
+from awvault.query import parse_periods, run_query
 from awvault.remote import RemoteNotes
 from awvault.service import (
     DOCUMENT_HASH_DIGITS,
@@ -300,10 +300,7 @@ class VaultService(AccountService, DatabaseService):
 
     async def query(self, request: QueryRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.query`."""
-        periods = [
-            Period.parse(text, field=f"period[{at}]")
-            for at, text in enumerate(request.periods)
-        ]
+        periods = parse_periods(request.periods, field="period")
         for piece in await run_query(self._vault, request.query, periods):
             for at in range(0, len(piece), PIECE_BYTES):
                 yield msgspec.json.encode(piece[at : at + PIECE_BYTES])

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import reprlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,13 +11,19 @@ from aiohttp import web
 
 from awvault.gateway import jsonbodies, wire
 from awvault.gateway.answers import json_answer, stream_answer
-from awvault.gateway.reading import OFF_LOOP_BYTES_MIN, read_body
+from awvault.gateway.reading import read_body
 from awvault.gateway.routes import Gateway
-from awvault.query import Budget, Period, QueryError, run_query
+from awvault.query import Budget, Period, QueryError, parse_periods, run_query
 from awvault.query.errors import ECHO_CHARS_MAX
 from awvault.vault import Vault
 
 QUERY_BYTES_MAX: Final = 4 * 1024 * 1024
+
+OFF_LOOP_BYTES_MIN: Final = 16 * 1024
+"""Bodies above this are parsed in a thread: a few hundred periods take 10 ms."""
+
+ERRORS_MAX: Final = 20
+"""Errors of a body that are told; the web interface shows none."""
 
 INVALID: Final = "Input payload validation failed"
 
@@ -25,7 +33,16 @@ class _Query(msgspec.Struct, gc=False):
     query: list[str]
 
 
+class _Asked(msgspec.Struct, gc=False):
+    text: str
+    periods: Sequence[Period]
+
+
 _QUERY: Final = msgspec.json.Decoder(_Query)
+
+_repr: Final = reprlib.Repr()
+_repr.maxlist = _repr.maxdict = 20
+_repr.maxstring = _repr.maxlong = _repr.maxother = ECHO_CHARS_MAX
 
 
 async def query(
@@ -41,17 +58,13 @@ async def query(
         asked = await asyncio.to_thread(_parse, body)
     else:
         asked = _parse(body)
-    if not isinstance(asked, _Query):
+    if not isinstance(asked, _Asked):
         return _invalid(asked)
-    periods = [
-        Period.parse(text, field=f"timeperiods[{at}]")
-        for at, text in enumerate(asked.timeperiods)
-    ]
     try:
         answer = await run_query(
             vault,
-            "".join(asked.query),
-            periods,
+            asked.text,
+            asked.periods,
             name=request.query.get("name", ""),
             budget=Budget(wanted=lambda: request.transport is not None),
         )
@@ -72,12 +85,24 @@ def _json(value: object) -> web.Response:
     return json_answer(json.dumps(value).encode(), status=400)
 
 
-def _parse(body: bytes) -> _Query | dict[str, str]:
-    """Return what was asked; or what is wrong with each field, by its name."""
+def _parse(body: bytes) -> _Asked | dict[str, str]:
+    """Return what was asked; or what is wrong with each field, by its name.
+
+    Raises `InvalidInputError` for a period that is none, or too many.
+    """
     try:
-        return _QUERY.decode(body)
+        asked = _QUERY.decode(body)
     except wire.UNREADABLE:
         value = jsonbodies.load(body)
+        errors = _errors(value)
+        if errors:
+            return errors
+        asked = msgspec.convert(value, _Query)
+    periods = parse_periods(asked.timeperiods, field="timeperiods")
+    return _Asked("".join(asked.query), periods)
+
+
+def _errors(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {"": _not_of_type(value, "object")}
     errors = {}
@@ -90,10 +115,10 @@ def _parse(body: bytes) -> _Query | dict[str, str]:
             for at, item in enumerate(value[field]):
                 if not isinstance(item, str):
                     errors[f"{field}.{at}"] = _not_of_type(item, "string")
-    if errors:
-        return errors
-    return _Query(timeperiods=value["timeperiods"], query=value["query"])
+                if len(errors) >= ERRORS_MAX:
+                    return errors
+    return errors
 
 
 def _not_of_type(value: object, kind: str) -> str:
-    return f"{repr(value)[:ECHO_CHARS_MAX]} is not of type '{kind}'"
+    return f"{_repr.repr(value)[:ECHO_CHARS_MAX]} is not of type '{kind}'"

@@ -1,6 +1,6 @@
 """ActivityWatch's query language, over columns."""
 
-from awvault.query.asking import Period
+from awvault.query.asking import Period, parse_periods
 from awvault.query.budget import Budget
 from awvault.query.errors import (
     QueryError,
@@ -18,5 +18,6 @@ __all__ = [
     "QueryFunctionError",
     "QueryInterpretError",
     "QueryParseError",
+    "parse_periods",
     "run_query",
 ]

@@ -1,12 +1,16 @@
 """The periods that a query is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Final, Self
 
 from awvault.columns import timestamps
-from awvault.errors import InvalidInputError
+from awvault.errors import InvalidInputError, LimitError
 from awvault.query.errors import shown
+
+PERIODS_MAX: Final = 1_000
+"""Periods of one query: days of three years, hours of a month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,15 @@ class Period:
             start_text=_as_isoformat(parts[0]),
             end_text=_as_isoformat(parts[1]),
         )
+
+
+def parse_periods(texts: Sequence[str], *, field: str) -> list[Period]:
+    """Return the periods of a query; raises `InvalidInputError` as `Period.parse`."""
+    if len(texts) > PERIODS_MAX:
+        raise LimitError(
+            field, f"has {len(texts)} periods, at most {PERIODS_MAX} are read"
+        )
+    return [Period.parse(text, field=f"{field}[{at}]") for at, text in enumerate(texts)]
 
 
 def _as_isoformat(text: str) -> str:

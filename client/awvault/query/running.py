@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from awvault.errors import LimitError
 from awvault.query.asking import Period
 from awvault.query.budget import Budget
 from awvault.query.errors import QueryInterpretError
@@ -25,11 +24,6 @@ from awvault.query.snapshot import Snapshot
 from awvault.query.values import Pool, Value
 from awvault.query.writing import size_of, write_value
 from awvault.vault import Vault
-
-PERIODS_MAX: Final = 1_000
-"""Periods of one query: days of three years, hours of a month."""
-
-PERIODS_FIELD: Final = "timeperiods"
 
 PARSED_AT_ONCE_CHARS_MAX: Final = 16_384
 """Up to here a query is parsed on the event loop: a millisecond or two."""
@@ -116,16 +110,12 @@ async def run_query(
 ) -> Answer:
     """Return the results of a query for each period; raises `QueryError`.
 
-    It sees the vault as it is when it is asked. Where whoever asked is gone, cancel
-    it: it then ends soon.
+    `periods` are those of `parse_periods`. It sees the vault as it is when it is
+    asked. Where whoever asked is gone, cancel it: it then ends soon.
     """
     if _THREAD.waiting >= WAITING_MAX:
         raise QueryInterpretError(
             f"{WAITING_MAX} queries are waiting already: try again later"
-        )
-    if len(periods) > PERIODS_MAX:
-        raise LimitError(
-            PERIODS_FIELD, f"has {len(periods)} periods, at most {PERIODS_MAX} are read"
         )
     budget = budget or Budget()
     _THREAD.waiting += 1

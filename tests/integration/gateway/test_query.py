@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -152,6 +153,32 @@ async def test_a_period_that_is_none_is_refused(
     """A period is two times with a slash between them, and there are so many."""
     answer = await refused(api, value)
     assert answer["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (asked(periods=("x",) * 100_000), 0),
+        ({"timeperiods": [], "query": [0] * 500_000}, 20),
+        ({"timeperiods": [[[[0] * 500_000]]], "query": [[0] * 500_000]}, 2),
+    ],
+    ids=["periods", "statements", "nested"],
+)
+async def test_a_large_body_holds_nothing_up(api: Api, value: Any, count: int) -> None:
+    """What is wrong with it is told in few words, and soon."""
+    body = json.dumps(value).encode()
+    running = asyncio.create_task(api.call("POST", "/api/0/query", body=body))
+    longest = 0.0
+    while not running.done():
+        began = time.monotonic()
+        await asyncio.sleep(0.005)
+        longest = max(longest, time.monotonic() - began)
+
+    answer = await running
+    assert answer.status == 400
+    assert len(answer.json().get("errors", ())) == count
+    assert len(answer.body) < 10_000
+    assert longest < 1
 
 
 async def test_what_is_no_json_is_refused(api: Api) -> None:

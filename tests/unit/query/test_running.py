@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from awvault.errors import LimitError
 from awvault.query import Budget, Period, QueryInterpretError, run_query, running
 from awvault.query.parsing import parse_program
 from awvault.testing import open_vault
@@ -76,8 +75,6 @@ async def test_so_many_queries_wait(
         asked = [run_query(vault, "RETURN = 1;", [PERIOD]) for _ in range(3)]
         results = await asyncio.gather(*asked, return_exceptions=True)
         answer = await run_query(vault, "RETURN = 2;", [PERIOD])
-        with pytest.raises(LimitError, match="at most 1000 are read"):
-            await run_query(vault, "", [PERIOD] * 1_001)
 
     assert [isinstance(r, QueryInterpretError) for r in results] == [False, False, True]
     assert "try again later" in str(results[2])
