@@ -20,7 +20,7 @@ from awvault.incoming import NewRows
 from awvault.vault import Vault
 
 OFF_LOOP_EVENTS_MIN: Final = 200
-"""More events than this are looked at in a thread."""
+"""More events than this are looked at in a thread; fewer, where it may take long."""
 
 
 class FiltersUnknownError(Error):
@@ -100,7 +100,11 @@ class Filters:
         place = self._place(bucket_id, None)
         if not rules.rules:
             return text
-        outcome = rules.at(place).apply(text)
+        chosen = rules.at(place)
+        if chosen.is_quick(text):
+            outcome = chosen.apply(text)
+        else:
+            outcome = await asyncio.to_thread(chosen.apply, text)
         if outcome.hits:
             rules.count(outcome)
         return outcome.text
@@ -118,7 +122,7 @@ class Filters:
         chosen = rules.at(place)
         if not chosen:
             return Kept(range(len(texts)), texts)
-        if len(texts) > OFF_LOOP_EVENTS_MIN:
+        if len(texts) > OFF_LOOP_EVENTS_MIN or not all(map(chosen.is_quick, texts)):
             outcomes = await asyncio.to_thread(chosen.apply_all, texts)
         else:
             outcomes = chosen.apply_all(texts)

@@ -15,6 +15,7 @@ pattern that takes too long counts as found.
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ PATTERNS_WEIGHT_MAX: Final = 200_000
 
 PATTERN_SECONDS_MAX: Final = 0.1
 """How long one pattern may look at one text."""
+
+EVENT_SECONDS_MAX: Final = 1.0
+"""How long all patterns together may look at one event, as the thread's own time."""
 
 TIMEOUTS_MAX: Final = 20
 """Patterns that may take too long in one request; then it is refused."""
@@ -273,6 +277,10 @@ class PlaceRules:
         """Say whether there are any."""
         return bool(self._rules)
 
+    def is_quick(self, text: bytes) -> bool:
+        """Say whether `apply` returns at once: it can take EVENT_SECONDS_MAX."""
+        return text in self._known or not any(rule.may_be_slow for rule in self._rules)
+
     def apply(self, text: bytes) -> Outcome:
         """Return what becomes of an event with this data.
 
@@ -308,10 +316,11 @@ class PlaceRules:
     def _apply(self, text: bytes) -> Outcome:
         # Every rule sees what was sent: none hides anything from another.
         data = jsontext.decode(text)
+        until = time.thread_time() + EVENT_SECONDS_MAX
         found: list[tuple[_Compiled, _Match]] = []
         timeouts: list[int] = []
         for rule in self._rules:
-            match = rule.match(data)
+            match = rule.match(data, until)
             if not match.found:
                 continue
             if match.timed_out:
@@ -376,34 +385,48 @@ class _Compiled:
         self._redact = rule.redact
         if rule.redact is None and rule.pattern is None and rule.text is None:
             self._redact = list(PRIVATE_FIELDS)
-        self._search: Callable[[str], bool] | None = None
+        self.may_be_slow = rule.pattern is not None
+        self._search: Callable[[str, float], bool] | None = None
         if rule.pattern is not None:
             search = compile_regex(rule.pattern, weight_max=PATTERN_WEIGHT_MAX).search
-            self._search = lambda text: (
-                search(text, timeout=PATTERN_SECONDS_MAX) is not None
+            self._search = lambda text, seconds: (
+                search(text, timeout=seconds) is not None
             )
         elif rule.text is not None:
             wanted = rule.text.casefold()
-            self._search = lambda text: wanted in text.casefold()
+            self._search = lambda text, _: wanted in text.casefold()
 
-    def match(self, data: dict[str, Any]) -> _Match:
-        """Say whether the rule is for an event with this data, and where."""
+    def match(self, data: dict[str, Any], until: float) -> _Match:
+        """Say whether the rule is for an event with this data, and where.
+
+        Once a text took too long, or the thread's clock is past `until`, it counts
+        as found in all that is left.
+        """
         if self._incognito and not _is_private(data):
             return _Match(found=False)
         if self._search is None:
             return _Match(found=True)
         match = _Match(found=False)
         for slot in _slots(data, self._field):
-            for text in _texts(slot.value):
-                try:
-                    found = self._search(text)
-                except TimeoutError:
-                    found = match.timed_out = True
-                if found:
-                    match.found = True
-                    match.slots.append(slot)
-                    break
+            if match.timed_out or self._is_in(slot.value, until, match):
+                match.found = True
+                match.slots.append(slot)
         return match
+
+    def _is_in(self, value: object, until: float, match: _Match) -> bool:
+        search = self._search
+        if search is None:
+            return True
+        for text in _texts(value):
+            seconds = min(PATTERN_SECONDS_MAX, until - time.thread_time())
+            match.timed_out = self.may_be_slow and seconds <= 0
+            try:
+                if match.timed_out or search(text, seconds):
+                    return True
+            except TimeoutError:
+                match.timed_out = True
+                return True
+        return False
 
     def redact(self, data: dict[str, Any], match: _Match) -> None:
         """Replace what the rule names, or else where it found something."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -247,3 +248,50 @@ def test_a_pattern_that_took_too_long_is_tried_again(
 
     assert rules.apply(kept) is rules.apply(kept)
     assert rules.apply(text) is not rules.apply(text)
+
+
+SLOW = {"pattern": "^(a|aa|a?)+$"}
+SLOW_TEXT = "a" * 60 + "!"
+
+
+def test_a_pattern_that_took_too_long_counts_as_found_in_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a rule costs its time once for an event, and not for each value."""
+    monkeypatch.setattr(filters, "PATTERN_SECONDS_MAX", 0.02)
+    rules = RuleSet(convert_rules([SLOW | {"action": "redact"}]))
+    data = {"a": "b", "slow": SLOW_TEXT, "more": [SLOW_TEXT], "z": "b"}
+
+    outcome = rules.at(Place("b", "b", "t")).apply(json.dumps(data).encode())
+
+    assert outcome.text is not None
+    assert jsontext.decode(outcome.text) == {
+        "a": "b",
+        "slow": REPLACEMENT,
+        "more": REPLACEMENT,
+        "z": REPLACEMENT,
+    }
+
+
+def test_all_patterns_together_have_a_time_for_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that were not looked for by then count as found."""
+    monkeypatch.setattr(filters, "PATTERN_SECONDS_MAX", 0.02)
+    monkeypatch.setattr(filters, "EVENT_SECONDS_MAX", 0.05)
+    slow = [SLOW | {"action": "redact", "field": "slow"}] * 30
+    later = {"action": "redact", "field": "title", "pattern": "nowhere"}
+    rules = RuleSet(convert_rules([*slow, later]))
+    data = {"slow": SLOW_TEXT, "title": "b", "app": "c"}
+    began = time.thread_time()
+
+    outcome = rules.at(Place("b", "b", "t")).apply(json.dumps(data).encode())
+
+    assert time.thread_time() - began < 0.3
+    assert outcome.timeouts == tuple(range(31))
+    assert outcome.text is not None
+    assert jsontext.decode(outcome.text) == {
+        "slow": REPLACEMENT,
+        "title": REPLACEMENT,
+        "app": "c",
+    }

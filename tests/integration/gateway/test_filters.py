@@ -410,6 +410,23 @@ async def test_a_request_that_takes_too_long_is_refused_whole(
     assert await box.api.ok("GET", f"{path}/events") == []
 
 
+@pytest.mark.parametrize("path", ["heartbeat?pulsetime=1", "events"])
+async def test_slow_patterns_do_not_hold_up_other_requests(box: Box, path: str) -> None:
+    """They look at what was not seen before in a thread."""
+    bucket = await make_bucket(box.api, WINDOW)
+    rule = {"field": "title", "pattern": SLOW_PATTERN, "action": "redact"}
+    await box.use(*[rule] * 9)
+    slow = asyncio.create_task(
+        box.api.post(f"{bucket}/{path}", event(at(0), title=SLOW_TEXT))
+    )
+    turns = 0
+    while not slow.done():
+        await asyncio.sleep(0.005)
+        turns += 1
+    assert (await slow).status == 200
+    assert turns > 30
+
+
 async def test_what_is_wrong_with_an_event_is_said_as_without_filters(
     box: Box,
 ) -> None:
