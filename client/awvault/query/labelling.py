@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 from awvault.query.budget import Budget
 from awvault.query.errors import QueryFunctionError
 from awvault.query.patterns import Matcher, Pattern, compiled, foldable
-from awvault.query.values import Data, Events, Value
+from awvault.query.values import Data, Events, Seconds, Value
 
 UNCATEGORIZED: Final = "Uncategorized"
 
@@ -47,17 +47,20 @@ class _Matching:
     The answer is a number in which each rule that matches has set its bit.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], budget: Budget) -> None:
+        self._budget = budget
         groups: dict[tuple[str, ...] | None, list[tuple[Pattern, int]]] = {}
         for at, rule in enumerate(rules):
             if rule.pattern is not None:
                 groups.setdefault(rule.keys, []).append((rule.pattern, 1 << at))
         self._groups = [
-            (keys, _matching_texts(patterns)) for keys, patterns in groups.items()
+            (keys, _matching_texts(_distinct(patterns), budget))
+            for keys, patterns in groups.items()
         ]
 
     def of(self, data: Data) -> int:
         """Return the rules that match data."""
+        self._budget.check()
         found = 0
         for keys, texts in self._groups:
             for value in (
@@ -70,7 +73,18 @@ class _Matching:
         return found
 
 
-def _matching_texts(patterns: Sequence[tuple[Pattern, int]]) -> Callable[[str], int]:
+def _distinct(patterns: Sequence[tuple[Pattern, int]]) -> list[tuple[Pattern, int]]:
+    """Return each pattern once, with the bits of all rules that have it."""
+    bits: dict[int, tuple[Pattern, int]] = {}
+    for pattern, bit in patterns:
+        _, before = bits.get(id(pattern), (pattern, 0))
+        bits[id(pattern)] = pattern, before | bit
+    return list(bits.values())
+
+
+def _matching_texts(
+    patterns: Sequence[tuple[Pattern, int]], budget: Budget
+) -> Callable[[str], int]:
     """Return what tells which patterns, each with its bit, are found in a text."""
     words = [(word, bit) for pattern, bit in patterns for word in pattern.words]
     in_any_case = [
@@ -87,6 +101,7 @@ def _matching_texts(patterns: Sequence[tuple[Pattern, int]]) -> Callable[[str], 
     def matching(text: str) -> int:
         found = known.get(text)
         if found is None:
+            budget.check()
             found = _bits(words, text)
             if not in_any_case:
                 found |= _matched(others, text)
@@ -128,7 +143,7 @@ def categorize(events: Events, classes: Value) -> Events:
         if not isinstance(rule.name, list | str):
             raise QueryFunctionError("the name of a category must be a list of texts")
     rules.sort(key=lambda rule: rule.rank)
-    matching = _Matching(rules).of
+    matching = _Matching(rules, events.pool.budget).of
     names = [[UNCATEGORIZED], *(list(rule.name) for rule in rules)]
 
     def change(data: Data) -> Data:
@@ -141,7 +156,7 @@ def categorize(events: Events, classes: Value) -> Events:
 def tag(events: Events, classes: Value) -> Events:
     """Give each event the names of all classes whose rules match."""
     rules = _rules(classes, events.pool.budget)
-    matching = _Matching(rules).of
+    matching = _Matching(rules, events.pool.budget).of
 
     def change(data: Data) -> Data:
         found = matching(data)
@@ -153,6 +168,7 @@ def tag(events: Events, classes: Value) -> Events:
 
 def _rules(classes: Value, budget: Budget) -> list[Rule]:
     found = []
+    known: dict[tuple[str, bool], Pattern] = {}
     for item in classes:
         if not isinstance(item, list) or len(item) != 2:
             raise QueryFunctionError(
@@ -160,15 +176,30 @@ def _rules(classes: Value, budget: Budget) -> list[Rule]:
             )
         budget.check()  # to compile thousands of patterns takes seconds
         name, rule = item
+        _check_name(name)
         if not isinstance(rule, dict):
             raise QueryFunctionError(
                 'the rule of a class must be a dict, such as {"regex": "Firefox"}'
             )
-        found.append(_rule(name, rule, budget))
+        found.append(_rule(name, rule, known, budget))
     return found
 
 
-def _rule(name: Value, rule: Data, budget: Budget) -> Rule:
+def _check_name(name: Value) -> None:
+    """Refuse events as a name: each event that matches would hold them all."""
+    stack = [name]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Events | Seconds):
+            raise QueryFunctionError("the name of a class must be a text, or texts")
+        if isinstance(item, list | dict):
+            stack += item.values() if isinstance(item, dict) else item
+
+
+def _rule(
+    name: Value, rule: Data, known: dict[tuple[str, bool], Pattern], budget: Budget
+) -> Rule:
+    """Return a rule; `known` are the patterns that were compiled before."""
     priority = rule.get("priority", rule.get("weight"))
     given = "priority" in rule or "weight" in rule
     if given and (isinstance(priority, bool) or not isinstance(priority, int)):
@@ -180,9 +211,13 @@ def _rule(name: Value, rule: Data, budget: Budget) -> Rule:
     if keys is not None and not isinstance(keys, list):
         raise QueryFunctionError("the select_keys of a rule must be a list")
     ignore_case = bool(rule.get("ignore_case"))
+    pattern = known.get((regex, ignore_case)) if regex else None
+    if regex and pattern is None:
+        pattern = compiled(regex, budget, ignore_case=ignore_case)
+        known[regex, ignore_case] = pattern
     return Rule(
         name=name,
-        pattern=compiled(regex, budget, ignore_case=ignore_case) if regex else None,
+        pattern=pattern,
         keys=keys if keys is None else tuple(k for k in keys if isinstance(k, str)),
         priority=priority if given else None,
     )

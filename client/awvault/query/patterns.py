@@ -26,6 +26,9 @@ _WEIGHT_BYTES: Final = 100
 MATCH_SECONDS_MAX: Final = 1.0
 """Seconds for one pattern and one text. Ordinary ones take microseconds."""
 
+_WORD_BYTES: Final = 100
+"""What a word counts as data of the query."""
+
 Matcher = Callable[[str], bool]
 
 # What stands for itself, and "|" between such words.
@@ -61,14 +64,14 @@ def compiled(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Patt
     if not _WORDS.fullmatch(pattern):
         return Pattern(expression())
     if not ignore_case:
-        words = _words(pattern)
+        words = _words(pattern, budget)
         return Pattern(
             lambda text: any([word in text for word in words]),  # noqa: C419 - faster
             words=words,
         )
     if not pattern.isascii():
         return Pattern(expression())
-    words = _words(pattern.lower())
+    words = _words(pattern.lower(), budget)
     return Pattern(_in_any_case(words, expression), words_in_any_case=words)
 
 
@@ -77,13 +80,14 @@ def foldable(text: str) -> bool:
     return text.isascii() or _ODD_CASES.isdisjoint(text)
 
 
-def _words(pattern: str) -> list[str]:
+def _words(pattern: str, budget: Budget) -> list[str]:
     words = [""]
     for piece in _PIECE.findall(pattern):
         if piece == "|":
             words.append("")
         else:
             words[-1] += piece[-1]
+    budget.take_data(_WORD_BYTES * len(words))
     return words
 
 

@@ -372,6 +372,7 @@ class _Enriching:
         edges = sorted(points)
         began = len(self._found)
         for left, right in pairwise(edges):
+            self._events.pool.budget.check()  # to find the best looks at all near
             enriched = data
             best = self._best(near, left, right)
             if best is not None:

@@ -10,10 +10,12 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, TypeVar
 
 from awvault.query.asking import Period
 from awvault.query.budget import Budget
@@ -61,20 +63,40 @@ class Answer:
 
 
 class _Thread:
-    """The thread, made when the first query comes."""
+    """The thread, made when the first query comes.
+
+    The end of the process does not wait for it, as it would for an executor's.
+    """
 
     def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
+        self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] | None = None
         self.waiting = 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(
-                1,
-                thread_name_prefix="awvault-query",
-                initializer=_prepare,
-            )
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        if self._work is None:
+            self._work = SimpleQueue()
+            Thread(
+                target=_serve, args=(self._work,), name="awvault-query", daemon=True
+            ).start()
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        return await asyncio.wrap_future(future)
+
+
+def _serve(queue: "SimpleQueue[tuple[Callable[[], Any], Future[Any]]]") -> None:
+    _prepare()
+    while True:
+        work, future = queue.get()
+        if future.set_running_or_notify_cancel():
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - for whoever waits
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+                del result
+        # Nothing of a query stays while there is no other.
+        del work, future
 
 
 _THREAD: Final = _Thread()

@@ -1,5 +1,6 @@
 """What functions do that no other server shows: limits, refusals, odd data."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,55 @@ def test_a_query_ends_when_its_time_is_over() -> None:
     """The limit of seconds counts from the start."""
     with pytest.raises(QueryInterpretError, match="takes longer than 0 seconds"):
         run("RETURN = 1;", History(), Budget(seconds_max=0))
+
+
+def test_the_time_is_kept_where_many_events_overlap() -> None:
+    """Also while one event is cut by thousands of others."""
+    count = 2_000
+    start = History().start
+    past = History(
+        [
+            Bucket("w", [(start, 10 * count, {})]),
+            Bucket("s", [(start + n, 9 * count, {"a": n}) for n in range(count)]),
+        ]
+    )
+    text = (
+        'w = query_bucket("w"); s = query_bucket("s");'
+        'RETURN = merge_subwatcher_fields(w, s, ["a"]);'
+    )
+    began = time.monotonic()
+    with pytest.raises(QueryInterpretError, match=r"takes longer than 0\.2 seconds"):
+        run(text, past, Budget(seconds_max=0.2))
+    assert time.monotonic() - began < 2
+
+
+def test_rules_may_share_a_long_pattern() -> None:
+    """It is compiled once, and looked for once in each text."""
+    pattern = "|".join(f"w{n}" for n in range(1_700))
+    rules = ",".join(f'["{n}", {{"regex": p}}]' for n in range(2_000))
+    text = f'p = "{pattern}"; RETURN = tag(query_bucket("w"), [{rules}]);'
+    began = time.monotonic()
+    (event,) = ours(text, history({"a": "w7"}))
+    assert len(event["data"]["$tags"]) == 2_000
+    assert time.monotonic() - began < 2
+
+
+def test_words_of_patterns_are_so_many() -> None:
+    """They count as data of the query."""
+    text = (
+        f"""RETURN = tag(query_bucket("w"), [["x", {{"regex": "{"a|" * 2_000}"}}]]);"""
+    )
+    with pytest.raises(QueryInterpretError, match="more than 100000 bytes of data"):
+        run(text, history({}), Budget(data_bytes_max=100_000))
+
+
+@pytest.mark.parametrize("name", ["w", "[w]", '{"a": [w]}', "sum_durations(w)"])
+@pytest.mark.parametrize("function", ["tag", "categorize"])
+def test_the_name_of_a_class_is_no_list_of_events(name: str, function: str) -> None:
+    """Each event that matches would hold them, and again each that holds those."""
+    text = f'RETURN = {function}(w, [[{name}, {{"regex": "x"}}]]);'
+    with pytest.raises(QueryFunctionError, match="the name of a class must be a text"):
+        ours('w = query_bucket("w");' + text, history({"a": "x"}))
 
 
 def test_a_query_that_nobody_waits_for_ends() -> None:

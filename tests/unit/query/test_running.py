@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,11 @@ async def test_so_many_queries_wait(
     assert [isinstance(r, QueryInterpretError) for r in results] == [False, False, True]
     assert "try again later" in str(results[2])
     assert b"".join(answer) == b"[2]"
+
+
+async def test_the_end_of_the_process_waits_for_no_query(tmp_path: Path) -> None:
+    """The thread is one that may be cut off."""
+    async with await open_vault(tmp_path / "vault") as vault:
+        await run_query(vault, "RETURN = 1;", [PERIOD])
+    (thread,) = [t for t in threading.enumerate() if t.name == "awvault-query"]
+    assert thread.daemon
