@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Final
 
 from awvault.errors import Error
 
@@ -14,6 +15,10 @@ class SecretFileError(Error):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+SHORT_BYTES_MAX: Final = 1024
+"""Of a file with a code, or with recovery words."""
 
 
 def read_secret_text(
@@ -51,6 +56,22 @@ def read_secret_text(
     except UnicodeDecodeError:
         # The cause would show bytes of the secret.
         raise error(f'{what} "{path}" is not UTF-8') from None
+
+
+def read_short_secret(path: Path, *, what: str, hint: str) -> str:
+    """Return a code or words from a file, without the space around them.
+
+    Raises `SecretFileError` as `read_secret_text`, and if there is nothing or too
+    much in the file.
+    """
+    text = read_secret_text(path, what=what, bytes_max=SHORT_BYTES_MAX, hint=hint)
+    if len(text.encode()) > SHORT_BYTES_MAX:
+        raise SecretFileError(
+            f'{what} "{path}" is longer than {SHORT_BYTES_MAX} bytes', hint=hint
+        )
+    if not text.strip():
+        raise SecretFileError(f'{what} "{path}" is empty', hint=hint)
+    return text.strip()
 
 
 def check_private(

@@ -121,9 +121,11 @@ def _for_host(
 
 
 def _read_invite(file: Path) -> str:
-    from awvault.passphrases import read_passphrase_file, text_of
+    from awvault.secretfiles import read_short_secret
 
-    return text_of(read_passphrase_file(file)).strip()
+    return read_short_secret(
+        file, what="invitation file", hint="check the file that --invite-file names"
+    )
 
 
 async def _register(

@@ -201,11 +201,18 @@ def read_words(file: Path | None) -> "RecoveryKey":
     """
     from awvault.crypto.recovery import read_recovery_words
     from awvault.errors import RecoveryWordsError
-    from awvault.passphrases import PROMPT_TRIES, read_passphrase_file, text_of
+    from awvault.passphrases import PROMPT_TRIES
+    from awvault.secretfiles import read_short_secret
     from awvault.terminals import find_terminal
 
     if file is not None:
-        return read_recovery_words(text_of(read_passphrase_file(file)))
+        return read_recovery_words(
+            read_short_secret(
+                file,
+                what="file with recovery words",
+                hint="check the file that --words-file names",
+            )
+        )
     terminal = find_terminal()
     if terminal is None:
         raise NobodyToAskError(

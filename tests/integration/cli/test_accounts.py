@@ -574,3 +574,23 @@ def read_until(person: Dialog, text: str) -> str:
         rest = person.shown
     before, _, person.shown = rest.partition(text)
     return before
+
+
+def test_a_file_with_a_secret_is_called_what_it_is(laptop: Machine) -> None:
+    """What others can read is refused, with the name of what it should hold."""
+    laptop.ok("init")
+    file = secret(laptop, "invite.txt", "a-code\n")
+    file.chmod(0o644)
+    refused = laptop.awvault(
+        "register", "https://aw.example.org", "--username", "alice",
+        "--invite-file", file, "--generate",
+    )  # fmt: skip
+    assert refused.status == 1
+    assert f'invitation file "{file}" is open to other users' in refused.err
+    assert f"chmod 600 {file}" in refused.err
+    refused = laptop.awvault(
+        "recovery", "use", "https://aw.example.org", "--username", "alice",
+        "--words-file", file, "--generate",
+    )  # fmt: skip
+    assert refused.status == 1
+    assert f'file with recovery words "{file}" is open to other users' in refused.err
