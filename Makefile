@@ -191,7 +191,7 @@ python:
 		exit 1; }
 
 $(VENV)/.made: | python
-	@echo "installing what is needed, once: about half a minute"
+	@echo "installing what is needed, once: a minute or two"
 	"$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 
