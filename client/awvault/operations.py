@@ -54,6 +54,7 @@ from awvault.service import (
     UndeleteRequest,
     VerifyRequest,
     VerifyResult,
+    counted,
 )
 from awvault.settings import Settings, prepare_data_dir
 from awvault.store_service import DatabaseService
@@ -231,6 +232,8 @@ class VaultService(AccountService, DatabaseService):
 
     async def undelete(self, request: UndeleteRequest) -> Undeleted:
         """See `Service.undelete`."""
+        if request.event_ids:
+            return await self._undelete_events(request.bucket, request.event_ids)
         vault = self._vault
         await vault.settle()
         hidden = vault.hidden_buckets()
@@ -249,6 +252,12 @@ class VaultService(AccountService, DatabaseService):
         return Undeleted(
             bucket=shown, before=hidden[numbers[0]].id, events=vault.count(shown)
         )
+
+    async def _undelete_events(self, bucket_id: str, event_ids: list[int]) -> Undeleted:
+        for done, event_id in enumerate(event_ids):
+            if await self._vault.show_event(bucket_id, event_id) is None:
+                raise EventNotDeletedError(bucket_id, event_id, done)
+        return Undeleted(bucket=bucket_id, before=bucket_id, events=len(event_ids))
 
     async def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.events`."""
@@ -424,6 +433,17 @@ class NotDeletedError(Error):
     """`undelete` names a bucket that was not deleted, or more than one."""
 
     hint = "`awvault buckets --deleted` lists what was deleted, with its numbers"
+
+
+class EventNotDeletedError(Error):
+    """`undelete` names an event that was not deleted."""
+
+    def __init__(self, bucket_id: str, event_id: int, done: int) -> None:
+        """Say which, and how many of those before it came back."""
+        super().__init__(f'"{bucket_id}" has no deleted event {event_id}')
+        self.hint = "`awvault events BUCKET --history` lists them, with their ids"
+        if done:
+            self.hint += f"; {counted(done, 'event')} before it came back"
 
 
 class FilteredError(Error):

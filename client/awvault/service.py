@@ -242,14 +242,17 @@ class UndeleteRequest(Message, frozen=True):
     bucket: str
     # The name it gets. None: its own, or one like it where that is used again.
     name: str | None = None
+    # Deleted events of a bucket that is there; they come back and not the bucket.
+    event_ids: list[int] = []
 
 
 class Undeleted(Message, frozen=True):
-    """A bucket that came back."""
+    """A bucket that came back, or events of one."""
 
     bucket: str
     # The name it had.
     before: str
+    # Those of the bucket, or those that came back.
     events: int
 
 
@@ -760,7 +763,7 @@ class Service(StoreService, Protocol):
         """List the buckets that were deleted, oldest first."""
 
     async def undelete(self, request: UndeleteRequest) -> Undeleted:
-        """Bring a deleted bucket back, with its events."""
+        """Bring a deleted bucket back, with its events; or events that were deleted."""
 
     def events(self, request: EventsRequest) -> AsyncGenerator[bytes, None]:
         """Yield events, newest first, each one JSON object without a newline.

@@ -75,7 +75,7 @@ from awvault.sealer import Sealer
 from awvault.sealing import Random, SealPlan, Step, split
 from awvault.state import BucketState, Loader, RecordReader, State
 from awvault.unlocked import Unlocked
-from awvault.view import BucketView, Order, event_row, read_view, row_at
+from awvault.view import BucketView, Order, deleted_row, event_row, read_view, row_at
 
 if TYPE_CHECKING:
     from awvault.filtering import Filters
@@ -648,6 +648,19 @@ class Vault:
             return False
         await self._revise(bucket, before._replace(flags=TOMBSTONE, text=b"{}"))
         return True
+
+    async def show_event(self, bucket_id: str, event_id: int) -> EventRow | None:
+        """Append what a deleted event was last; None if no such event is deleted."""
+        await self.settle()
+        row = await asyncio.to_thread(deleted_row, self.view(bucket_id), event_id)
+        # A bucket or an event that somebody else has changed meanwhile stays so.
+        bucket = self._bucket(bucket_id)
+        view = self._view(bucket)
+        if row is None or event_row(view, event_id) is not None:
+            return None
+        return await self._revise(
+            bucket, row._replace(stored_at=self._stored_at(bucket))
+        )
 
     async def _revise(self, bucket: BucketState, row: EventRow) -> EventRow:
         revision = self._durable.current.overlay.revision(row.id) + 1

@@ -165,6 +165,28 @@ def row_at(table: EventTable, at: int, bucket_id: int) -> EventRow:
     )
 
 
+def deleted_row(view: BucketView, event_id: int) -> EventRow | None:
+    """Return what a deleted event was last; None: it is not a deleted event.
+
+    It reads the disk.
+    """
+    holds = (view.zones["id_min"] <= event_id) & (view.zones["id_max"] >= event_id)
+    is_deleted = False
+    rows: list[tuple[int, int, EventRow]] = []
+    for table, client_number in view.with_zones(view.zones[holds]).parts():
+        counts = view.overlay.newest(table, client_number)
+        for at in np.flatnonzero(table.id == event_id).tolist():
+            row = row_at(table, at, view.bucket_id)
+            if not row.flags & TOMBSTONE:
+                rows.append((row.revision, client_number, row))
+            elif counts[at]:
+                is_deleted = True
+    if not is_deleted or not rows:
+        return None
+    # The one that counted before: see `Overlay.add`.
+    return max(rows, key=lambda found: found[:2])[2]
+
+
 def event_row(view: BucketView, event_id: int) -> EventRow | None:
     """Return the live row of one event; None if the bucket has no such event."""
     found = view.event(event_id)

@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "status": ("state", "Say what is here and in what state."),
     "usage": ("state", "Count records and bytes."),
     "buckets": ("reading", "List the buckets."),
-    "undelete": ("reading", "Bring a deleted bucket back."),
+    "undelete": ("reading", "Bring a deleted bucket or event back."),
     "events": ("reading", "List the events of a bucket."),
     "query": ("querying", "Ask about the history in ActivityWatch's query language."),
     "add": ("writing", "Store one event."),

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,8 @@ from awvault.cli.parameters import TIME
 
 if TYPE_CHECKING:
     from awvault.service import EventsRequest, Service
+
+EVENT_ID_MAX: Final = 2**63 - 1
 
 
 @click.command("buckets", epilog="Example: awvault buckets --json")
@@ -50,26 +52,47 @@ def buckets_command(ctx: click.Context, deleted: bool, as_json: bool) -> None:
 @click.command("undelete", epilog="Example: awvault undelete aw-watcher-afk_laptop")
 @click.argument("bucket")
 @click.option("--name", metavar="NAME", help="The name it gets. Default: its own.")
+@click.option(
+    "--event",
+    "event_ids",
+    type=click.IntRange(0, EVENT_ID_MAX),
+    multiple=True,
+    metavar="ID",
+    help="A deleted event of a bucket that is there; repeatable.",
+)
 @options.vault_options
 @options.json_option
 @click.pass_context
 def undelete_command(
-    ctx: click.Context, bucket: str, name: str | None, as_json: bool
+    ctx: click.Context,
+    bucket: str,
+    name: str | None,
+    event_ids: tuple[int, ...],
+    as_json: bool,
 ) -> None:
-    """Bring a deleted bucket back, with its events.
+    """Bring a deleted bucket back, with its events; or deleted events.
 
-    BUCKET is its name, or its number in `awvault buckets --deleted`.
+    BUCKET is its name, or its number in `awvault buckets --deleted`. With --event
+    it is a bucket that is there. `awvault events BUCKET --history` tells the IDs.
     """
     from awvault.cli.output import note, print_json, printable
     from awvault.service import UndeleteRequest, counted
 
-    request = UndeleteRequest(bucket=bucket, name=name)
+    if event_ids and name is not None:
+        raise click.UsageError("--name is for a bucket, and --event for events of one")
+    # Each once, in the order given.
+    request = UndeleteRequest(
+        bucket=bucket, name=name, event_ids=list(dict.fromkeys(event_ids))
+    )
     result = run_with_vault(ctx, lambda service: service.undelete(request))
     if as_json:
         print_json(result)
         return
     if name is None and result.bucket != result.before:
         note(f'there is a bucket "{result.before}" again, so this one has another name')
+    if event_ids:
+        print(f"{printable(result.bucket)}: {counted(result.events, 'event')} back")
+        return
     print(f"{printable(result.bucket)}: {counted(result.events, 'event')}")
 
 

@@ -128,6 +128,53 @@ def test_the_history_of_events(machine: Machine) -> None:
     assert "* deletion" in shown.splitlines()[2]
 
 
+def test_an_event_that_is_not_deleted_does_not_come_back(vault: Machine) -> None:
+    """Which is said, with where to look."""
+    for text in ("kept", "one"):
+        data = json.dumps({"text": text})
+        vault.ok("add", "notes", data, "--type", "note", "--timestamp", "2026-01-01")
+    found = vault.ok("events", "notes", "--json").json()
+    unknown = vault.awvault("undelete", "notes", "--event", str(found[0]["id"]))
+    assert unknown.status == 1
+    assert f'"notes" has no deleted event {found[0]["id"]}' in unknown.err
+    assert "awvault events BUCKET --history" in unknown.err
+    both = vault.awvault("undelete", "notes", "--event", "1", "--name", "n")
+    assert both.status == 2
+    assert vault.awvault("undelete", "nobody", "--event", "1").status == 1
+
+
+def test_a_deleted_event_comes_back_while_it_runs(machine: Machine) -> None:
+    """As it was last, under its id, each time it is deleted; the rest stays."""
+    machine.ok("init")
+    with machine.server() as server:
+        for text in ("kept", "one"):
+            machine.ok("add", "notes", json.dumps({"text": text}), "--type", "note",
+                       "--timestamp", "2026-01-01")  # fmt: skip
+        before = machine.ok("events", "notes", "--json").json()
+        (event,) = (e for e in before if e["data"] == {"text": "one"})
+        corrected = {**event, "duration": 7, "data": {"text": "two"}}
+        server.request("/api/0/buckets/notes/events", corrected)
+        expected = machine.ok("events", "notes", "--json").json()
+        gone = f"/api/0/buckets/notes/events/{event['id']}"
+        for _ in range(2):
+            server.delete(gone)
+            assert len(machine.ok("events", "notes", "--json").json()) == 1
+            back = machine.ok("undelete", "notes", "--event", str(event["id"]))
+            assert back.out == "notes: 1 event back\n"
+            assert machine.ok("events", "notes", "--json").json() == expected
+        server.delete(gone)
+    # Sealed meanwhile or not, and without the server.
+    back = machine.ok("undelete", "notes", "--event", str(event["id"]), "--json")
+    assert back.json() == {"bucket": "notes", "before": "notes", "events": 1}
+    assert machine.ok("events", "notes", "--json").json() == expected
+    changes = machine.ok("events", "notes", "--history", "--json").json()
+    assert [e["change"] for e in changes if e["id"] == event["id"]] == [
+        "original",
+        "correction",
+        *("deletion", "correction") * 3,
+    ]
+
+
 def test_a_key_for_the_gateway(machine: Machine) -> None:
     """One command makes it and says what to write where; then it is asked for."""
     made = machine.ok("api-key", "new").out
