@@ -59,7 +59,7 @@ class FilterService:
         return FiltersInfo(
             rules=[
                 FilterRow(
-                    number=at + 1 if at < configured else at - configured + 1,
+                    number=at + 1,
                     source="config" if at < configured else "account",
                     rule=render_rule(rule).decode("utf-8", "surrogatepass"),
                     dropped=in_force.dropped[at],

@@ -212,7 +212,7 @@ class Outcome:
     text: bytes | None
     """The data that is kept; None: the event is dropped."""
     hits: tuple[int, ...] = ()
-    """The rules that did it: the one that drops, or those that replace."""
+    """The rules that did it: the one that drops, or those that replace something."""
     timeouts: tuple[int, ...] = ()
     """Which of them did because their pattern took too long."""
 
@@ -330,9 +330,12 @@ class PlaceRules:
             found.append((rule, match))
         if not found:
             return Outcome(text)
+        # What is replaced already, as in an event that comes back, is no change.
+        hits = tuple(rule.at for rule, match in found if rule.changes(data, match))
+        if not hits:
+            return Outcome(text, (), tuple(timeouts))
         for rule, match in found:
             rule.redact(data, match)
-        hits = tuple(rule.at for rule, _ in found)
         return Outcome(jsontext.encode(data), hits, tuple(timeouts))
 
 
@@ -428,13 +431,19 @@ class _Compiled:
                 return True
         return False
 
+    def changes(self, data: dict[str, Any], match: _Match) -> bool:
+        """Say whether `redact` would change anything."""
+        return any(slot.value != self._replacement for slot in self._named(data, match))
+
     def redact(self, data: dict[str, Any], match: _Match) -> None:
         """Replace what the rule names, or else where it found something."""
-        slots = match.slots
-        if self._redact is not None:
-            slots = [slot for name in self._redact for slot in _slots(data, name)]
-        for slot in slots:
+        for slot in self._named(data, match):
             slot.holder[slot.key] = self._replacement
+
+    def _named(self, data: dict[str, Any], match: _Match) -> list[_Slot]:
+        if self._redact is None:
+            return match.slots
+        return [slot for name in self._redact for slot in _slots(data, name)]
 
 
 def _is_private(data: Mapping[str, object]) -> bool:

@@ -343,7 +343,7 @@ class ImportResult(Message, frozen=True):
 class FilterRow(Message, frozen=True):
     """One privacy filter that is in force."""
 
-    # Its place among those of its source, from 1.
+    # Its place among all of them, from 1, as in a test of the rules in force.
     number: int
     # "config": of this machine's config.toml. "account": of the account.
     source: str
