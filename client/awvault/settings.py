@@ -20,6 +20,7 @@ import platformdirs
 
 from awvault.errors import Error, InvalidInputError
 from awvault.files import others_can_change
+from awvault.pages import missing_file
 
 if TYPE_CHECKING:
     from awvault.filters import Rule
@@ -233,6 +234,14 @@ def check_webui(settings: Settings) -> None:
             raise SettingsError(
                 f'{name}: "{path}" has no index.html',
                 hint="it must be the directory with the built files of the interface",
+            )
+        missing = missing_file(path / "index.html", settings.webui or path)
+        if missing is not None:
+            raise SettingsError(
+                f'{name}: index.html loads "{missing}", which is not in "{path}"',
+                hint="it must be the directory with all built files of the interface;"
+                " the one in the aw-server package of the Python package index has no"
+                " scripts",
             )
         for part in (path, path / "index.html"):
             if others_can_change(part.stat()):

@@ -200,6 +200,45 @@ def test_only_an_interface_is_served(
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("page", "missing"),
+    [
+        ('<script src="/js/app.js?v=1"></script><link rel=icon href="/no.png">', None),
+        ('<script src="js/app.js"></script><script>1</script>', None),
+        ('<script src="https://example.org/a.js"></script>', None),
+        ('<base href="/x/"><script src="a.js"></script>', None),
+        ('<script src="//[/a.js"></script><script src=""></script>', None),
+        ('<script src="/a%00.js"></script>', "/a%00.js"),
+        (f'<script src="{"a" * 300}"></script>', "a" * 300),
+        ('<script defer src="/js/other.js"></script>', "/js/other.js"),
+        ('<link rel="stylesheet" href="css/a.css">', "css/a.css"),
+    ],
+)
+def test_an_interface_without_what_it_loads_is_refused(
+    tmp_path: Path, page: str, missing: str | None
+) -> None:
+    """It would show an empty page."""
+    webui = tmp_path / "webui"
+    (webui / "js").mkdir(parents=True)
+    (webui / "js" / "app.js").touch()
+    (webui / "index.html").write_text(page)
+    settings = read_settings(
+        environment={
+            "AWVAULT_CONFIG_DIR": str(tmp_path / "config"),
+            "AWVAULT_DATA_DIR": str(tmp_path / "vault"),
+            "AWVAULT_WEBUI": str(webui),
+        }
+    )
+    if missing is None:
+        check_webui(settings)
+        return
+    with pytest.raises(SettingsError) as caught:
+        check_webui(settings)
+    assert f'index.html loads "{missing}", which is not in "{webui}"' in str(
+        caught.value
+    )
+
+
 @pytest.mark.parametrize("name", [".", "index.html"])
 def test_an_interface_that_others_can_change_is_not_served(
     tmp_path: Path, name: str
