@@ -10,6 +10,7 @@ known, nothing is let in.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,8 @@ from awvault.errors import Error, InvalidInputError
 from awvault.filters import KEY, Place, Rule, RuleSet, parse_rules
 from awvault.incoming import NewRows
 from awvault.vault import Vault
+
+log = logging.getLogger(__name__)
 
 OFF_LOOP_EVENTS_MIN: Final = 200
 """More events than this are looked at in a thread; fewer, where it may take long."""
@@ -86,7 +89,14 @@ class Filters:
                 raise FiltersUnknownError(
                     f"another client has set what is not understood here ({error})"
                 ) from None
-            self._rules = RuleSet((*self._configured, *shared))
+            known, self._rules = self._rules, RuleSet((*self._configured, *shared))
+            if self._source is not None:
+                # Whoever reaches the gateway can do it, so it is never in silence.
+                log.warning(
+                    "the privacy filters have changed: %d rules, and before %d",
+                    len(self._rules.rules),
+                    len(known.rules),
+                )
             self._source = source
         self._mark = mark
         return self._rules

@@ -272,6 +272,8 @@ class Preferences:
             ),
             event_id=self._own.get(key),
         )
+        if key == filters.KEY:
+            log.warning("the privacy filters were set on this machine")
         await self.load()
         self._refresh()
         if known is not None and self._newest.get(key) == known:

@@ -427,6 +427,37 @@ async def test_slow_patterns_do_not_hold_up_other_requests(box: Box, path: str) 
     assert turns > 30
 
 
+async def test_a_change_of_the_rules_is_logged_without_their_words(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reaches the gateway can switch them off, but not in silence."""
+    path = await make_bucket(box.api, WINDOW)
+
+    async def send() -> None:
+        beat = event(at(0), title="b")
+        await box.api.ok("POST", f"{path}/heartbeat?pulsetime=1", beat)
+
+    await send()
+    await box.use(DROP, REDACT)
+    await send()
+    await box.use()
+    await send()
+    await send()
+
+    warnings = [
+        (record.name, record.getMessage())
+        for record in caplog.records
+        if record.levelname == "WARNING"
+    ]
+    assert [words for name, words in warnings if name == "awvault.preferences"] == [
+        "the privacy filters were set on this machine"
+    ] * 2
+    assert [words for name, words in warnings if name == "awvault.filtering"] == [
+        "the privacy filters have changed: 2 rules, and before 0",
+        "the privacy filters have changed: 0 rules, and before 2",
+    ]
+
+
 async def test_what_is_wrong_with_an_event_is_said_as_without_filters(
     box: Box,
 ) -> None:
