@@ -5,7 +5,10 @@ its owner alone can read. ActivityWatch's clients find it in the configuration o
 of ActivityWatch's servers, which nobody but its owner writes.
 """
 
+import logging
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,11 @@ API_KEY_CHARS_MIN: Final = 16
 API_KEY_CHARS_MAX: Final = 512
 API_KEY_FILE: Final = "api-key"
 """In the configuration directory, where no setting names another file."""
+
+WARN_SECONDS_MIN: Final = 3600
+"""Between two warnings that requests are refused: a watcher sends every second."""
+
+log = logging.getLogger(__name__)
 
 _WHAT: Final = "API key file"
 _RANDOM_BYTES: Final = 32
@@ -64,6 +72,37 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return "<ApiKey redacted>"
+
+
+class KeyRefusals:
+    """How many requests did not show the key: whose sender may drop what it sent."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with none."""
+        self.count = 0
+        self.last: int | None = None
+        """When the last one came, in seconds since 1970; None: none came."""
+        self._clock = clock
+        self._monotonic = monotonic
+        self._warned: float | None = None
+
+    def note(self) -> None:
+        """Count one, and warn of it unless there was a warning in this hour."""
+        self.count += 1
+        self.last = int(self._clock())
+        now = self._monotonic()
+        if self._warned is None or now - self._warned >= WARN_SECONDS_MIN:
+            self._warned = now
+            log.warning(
+                "requests that do not show the API key are refused, and what they"
+                " bring may be lost: `awvault api-key show` says what clients need",
+                extra={"refused": self.count},
+            )
 
 
 def api_key_file(settings: Settings) -> Path:

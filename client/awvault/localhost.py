@@ -254,6 +254,7 @@ class _Localhost:
                 self._found,
                 composition=self._composition,
                 server_url=self._url,
+                key_refusals=self._gateway_settings.key_refusals,
             )
             opened.push_async_callback(service.close)
             control.serve(service)

@@ -15,6 +15,7 @@ import msgspec
 from awvault import tables
 from awvault.account_service import AccountService
 from awvault.accounts import Accounts
+from awvault.apikeys import KeyRefusals
 from awvault.columns.table import PAIR, EventTable
 from awvault.errors import BucketNotFoundError, Error
 from awvault.filter_service import FilterService
@@ -91,8 +92,12 @@ class VaultService(AccountService, DatabaseService):
         *,
         composition: Composition = PRODUCT,
         server_url: str | None = None,
+        key_refusals: KeyRefusals | None = None,
     ) -> None:
-        """Answer for `vault`; `server_url`: where this process is aw-server."""
+        """Answer for `vault`; `server_url`: where this process is aw-server.
+
+        `key_refusals` are those of its gateway.
+        """
         notes = RemoteNotes(vault.database, vault.keys, random=composition.random)
         schedule = Schedule(settings.sync_schedule)
         self._runner = SyncRunner(
@@ -119,6 +124,7 @@ class VaultService(AccountService, DatabaseService):
         self._data_dir = settings.data_dir
         self._passphrase_source = found.source
         self._passphrase_path = found.path
+        self._key_refusals = key_refusals
         self._server = None
         if server_url is not None:
             started = time.time_ns() // 1_000_000_000 * 1_000_000
@@ -171,7 +177,17 @@ class VaultService(AccountService, DatabaseService):
             passphrase_source=source.value,
             machine_holds_passphrase=source in {Source.FILE, Source.GENERATED_FILE},
             passphrase_file=None if path is None else str(path),
-            server=self._server,
+            server=self._server_status(),
+        )
+
+    def _server_status(self) -> ServerStatus | None:
+        refusals = self._key_refusals
+        if self._server is None or refusals is None or refusals.last is None:
+            return self._server
+        return msgspec.structs.replace(
+            self._server,
+            refused_without_key=refusals.count,
+            last_refused=timestamp(refusals.last * 1_000_000),
         )
 
     async def buckets(self) -> list[BucketInfo]:

@@ -74,6 +74,10 @@ class ServerStatus(Message, frozen=True):
     pid: int
     started: str
     url: str
+    # Requests since then that were refused because they did not show the key.
+    refused_without_key: int = 0
+    # When the last of them came. None: none did.
+    last_refused: str | None = None
 
 
 class AlarmInfo(Message, frozen=True):

@@ -65,5 +65,10 @@ def _print_client_config(settings: "Settings", key: "ApiKey") -> None:
     print(f"For ActivityWatch's clients, write into {printable(str(path))}\n")
     for line in lines:
         print(f"    {line}".rstrip())
+    print(
+        "\nActivityWatch's client library as it is on the package index (0.5.15), and"
+    )
+    print("so the watchers that use it, cannot send a key: what they send is refused,")
+    print("and lost. `awvault status` counts what is refused.")
     print("\nOther programs send it as a header:\n")
     print(f"    Authorization: Bearer {key.reveal()}")

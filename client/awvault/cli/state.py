@@ -64,6 +64,13 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         print_alarms(status.remote.alarms)
         if status.remote.attempt_pending:
             print(f"\n{UNSETTLED}")
+    if status.server is not None and status.server.refused_without_key:
+        print(
+            "\nTo be looked at:"
+            f" {counted(status.server.refused_without_key, 'request')} did not show the"
+            f" API key, the last at {status.server.last_refused}, and nothing of them"
+            " was stored. `awvault api-key show` says what clients need."
+        )
     for problem in status.problems:
         print(f"\nTo be looked at: {problem}.")
     if status.machine_holds_passphrase:

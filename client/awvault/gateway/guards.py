@@ -50,7 +50,7 @@ _HEADER_NAMES: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, -]+")
 class Guards:
     """The checks, with what the settings allow."""
 
-    __slots__ = ("_hosts", "_key", "_origins", "_testing", "_usual_host")
+    __slots__ = ("_hosts", "_key", "_origins", "_refusals", "_testing", "_usual_host")
 
     def __init__(self, settings: GatewaySettings) -> None:
         """Allow loopback names, the address listened on, and `cors_origins`."""
@@ -64,6 +64,7 @@ class Guards:
             self._origins |= TESTING_ORIGINS
         self._testing = settings.testing
         self._key = settings.api_key
+        self._refusals = settings.key_refusals
         # Watchers send the same Host for ever; remembering the last good one
         # saves taking it apart.
         self._usual_host = ""
@@ -101,6 +102,7 @@ class Guards:
             return
         scheme, _, offered = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._key.matches(offered.strip()):
+            self._refusals.note()
             raise Refusal(401, KEY_MISSING, headers={"WWW-Authenticate": "Bearer"})
 
     def allows(self, origin: str, headers: Mapping[str, str]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from awvault.apikeys import ApiKey
+from awvault.apikeys import ApiKey, KeyRefusals
 
 
 def _hostname() -> str:
@@ -44,6 +44,10 @@ class GatewaySettings:
 
     api_key: ApiKey | None = field(default=None, repr=False)
     """What clients must show as `Authorization: Bearer`; None: nothing."""
+
+    key_refusals: KeyRefusals = field(default_factory=KeyRefusals, repr=False)
+    """Where requests without it are counted."""
+
     webui: Path | None = None
     """The resolved directory whose files are served at `/`; None: a page of text."""
 

@@ -186,6 +186,7 @@ def test_a_key_for_the_gateway(machine: Machine) -> None:
     client = machine.home / "config/activitywatch/aw-server-rust/config.toml"
     assert str(client) in made
     assert not client.exists()
+    assert "cannot send a key" in made
     again = machine.awvault("api-key", "new")
     assert again.status == 1
     assert "already" in again.err
@@ -207,11 +208,16 @@ def test_a_key_for_the_gateway(machine: Machine) -> None:
             server.request("/api/0/buckets/")
         caught.value.close()
         assert caught.value.code == 401
+        told = machine.ok("status", "--json").json()["server"]
+        assert told["refused_without_key"] == 1
+        assert told["last_refused"] >= told["started"]
+        assert "1 request did not show the API key" in machine.ok("status").out
         server.headers["Authorization"] = f"Bearer {key}"
         assert server.request("/api/0/buckets/") == {}
         # The commands have their own way in.
         assert machine.ok("buckets", "--json").json() == []
     assert key not in machine.log()
+    assert machine.log().count("do not show the API key") == 1
 
 
 @pytest.mark.parametrize(

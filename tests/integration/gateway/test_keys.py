@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from awvault.apikeys import ApiKey
+from awvault.apikeys import WARN_SECONDS_MIN, ApiKey, KeyRefusals
 from awvault.gateway import GatewaySettings, VaultHolder, create_gateway
 from tests.integration.gateway.running import BUCKET, Api, event, running
 
@@ -33,6 +33,19 @@ def routes() -> list[tuple[str, str]]:
         and route.method not in {"*", "OPTIONS"}
         and route.resource.canonical != "/api/0/info"
     )
+
+
+def test_one_warning_an_hour_says_that_requests_are_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A watcher without the key sends every second."""
+    now = [0.0]
+    refusals = KeyRefusals(monotonic=lambda: now[0])
+    for seconds in (0.0, 1.0, WARN_SECONDS_MIN - 1.0, WARN_SECONDS_MIN):
+        now[0] = seconds
+        refusals.note()
+    assert refusals.count == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
 @pytest.mark.parametrize(
