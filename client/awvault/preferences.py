@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -42,7 +43,10 @@ KEYS_MAX: Final = 1_000
 """Keys that have a value."""
 
 CHANGES_MAX: Final = 10_000
-"""Keys that were ever changed, deleted ones too."""
+"""Keys that were changed, deleted ones too; then a deleted one makes room."""
+
+NEEDED_KEYS: Final = frozenset({filters.KEY, "classes", "views"})
+"""Keys for which there is always room."""
 
 TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of all values."""
@@ -119,6 +123,8 @@ class Preferences:
         self._newest: dict[str, _Change] = {}
         self._own: dict[str, int] = {}
         """This client's event of each key that it has changed."""
+        self._events: Counter[str] = Counter()
+        """In how many events each key is: at most one of each client."""
         self._unreadable: set[tuple[int, int]] = set()
         self._limit_us = 0
         """What was later than this when it was read counts last."""
@@ -210,6 +216,7 @@ class Preferences:
         changes = self._sealed | {change.event_id: change for change in found.journal}
         mine = self._vault.keys.client_number
         self._newest, self._own = {}, {}
+        self._events = Counter(change.key for change in changes.values())
         latest: dict[str, _Change] = {}
         for change in sorted(changes.values(), key=lambda change: change.order):
             latest[change.key] = change
@@ -239,7 +246,7 @@ class Preferences:
         await self.load()
         values = self.all()
         values[key] = value
-        if len(values) > KEYS_MAX:
+        if len(values.keys() - NEEDED_KEYS) > KEYS_MAX:
             raise LimitError("key", f"there are {KEYS_MAX} keys: delete one first")
         if sum(map(len, values.values())) > TOTAL_BYTES_MAX:
             raise LimitError(
@@ -261,8 +268,9 @@ class Preferences:
         if known is not None and known.value == value and self.is_certain(key):
             await self._vault.flush()
             return
-        if known is None and len(self._newest) >= CHANGES_MAX:
-            raise LimitError("key", f"{CHANGES_MAX} keys were used: use one of those")
+        event_id = self._own.get(key)
+        if known is None and key not in NEEDED_KEYS:
+            event_id = self._room()
         text = b'{"key":%b' % json.dumps(key, ensure_ascii=False).encode()
         text += b"}" if value is None else b',"value":%b}' % value
         await self._vault.note_preference(
@@ -270,7 +278,7 @@ class Preferences:
             after_us=max(
                 0 if known is None else known.at_us, self._unreadable_until(known)
             ),
-            event_id=self._own.get(key),
+            event_id=event_id,
         )
         if key == filters.KEY:
             log.warning("the privacy filters were set on this machine")
@@ -282,6 +290,26 @@ class Preferences:
                 "the change is stored, but the one before still counts, for it is"
                 " dated later: set this machine's clock, and try again",
             )
+
+    def _room(self) -> int | None:
+        """Return the event to use for a new key; None: a new one.
+
+        Where there are no more, that of a deleted key which no other client wrote:
+        without it that key still has no value.
+        """
+        if len(self._newest.keys() - NEEDED_KEYS) < CHANGES_MAX:
+            return None
+        deleted = [
+            change
+            for key, change in self._newest.items()
+            if change.value is None
+            and self._own.get(key) == change.event_id
+            and self._events[key] == 1
+            and key not in NEEDED_KEYS
+        ]
+        if not deleted:
+            raise LimitError("key", f"{CHANGES_MAX} keys were used: use one of those")
+        return min(deleted, key=lambda change: change.order).event_id
 
 
 def check_key(key: str) -> None:

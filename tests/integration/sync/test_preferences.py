@@ -7,7 +7,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from awvault import preferences
 from awvault.columns.timestamps import TIME_US_MAX
+from awvault.errors import LimitError
 from awvault.filter_service import FilterService
 from awvault.filtering import FiltersUnknownError
 from awvault.filters import convert_rules
@@ -369,6 +371,39 @@ async def test_a_clock_that_is_years_behind_still_finds_the_newest(
         assert await shown(vault) == {"theme": b"3"}
     async with await open_vault(path) as vault:
         assert await shown(vault) == {"theme": b"3"}
+
+
+async def test_used_keys_lock_nobody_out(
+    pair: tuple[Meeting, Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleted key makes room, unless another client wrote it too."""
+    _, one, two = pair
+    monkeypatch.setattr(preferences, "CHANGES_MAX", 4)
+    monkeypatch.setattr(preferences, "KEYS_MAX", 4)
+    await two.vault.preferences.set("theirs", b"1")
+    await meet(two, one)
+    ours = one.vault.preferences
+    await ours.delete("theirs")
+    for key in ("a", "b"):
+        await ours.set(key, b"1")
+        await ours.delete(key)
+    await ours.set("c", b"1")
+    await meet(one, two)
+    assert await shown(two.vault) == {"c": b"1"}
+
+    await ours.set("d", b"2")
+    await ours.set("e", b"3")
+    with pytest.raises(LimitError, match="4 keys were used"):
+        await ours.set("f", b"4")
+    await ours.set("e", b"4")
+    for key in ("privacy_filters", "classes", "views"):
+        await ours.set(key, b"[]")
+    await meet(one, two)
+
+    needed = {"privacy_filters": b"[]", "classes": b"[]", "views": b"[]"}
+    for member in (one, two):
+        found = await shown(member.vault)
+        assert found == {"c": b"1", "d": b"2", "e": b"4"} | needed
 
 
 NO_PREFERENCES = [
