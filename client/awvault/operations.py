@@ -326,7 +326,8 @@ class VaultService(AccountService, DatabaseService):
     async def query(self, request: QueryRequest) -> AsyncGenerator[bytes, None]:
         """See `Service.query`."""
         periods = parse_periods(request.periods, field="period")
-        for piece in await run_query(self._vault, request.query, periods):
+        answer = await run_query(self._vault, request.query, periods)
+        async for piece in answer.pieces():
             for at in range(0, len(piece), PIECE_BYTES):
                 yield msgspec.json.encode(piece[at : at + PIECE_BYTES])
 

@@ -22,7 +22,7 @@ from awvault.query.interpreting import interpret
 from awvault.query.parsing import parse_program
 from awvault.query.snapshot import Snapshot
 from awvault.query.values import Pool
-from awvault.query.writing import write_value
+from awvault.query.writing import Writer
 
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-activitywatch/bin/python"
 
@@ -236,4 +236,4 @@ def ours(query: str, history: History) -> Any:
         snapshot=history.snapshot(),
         pool=Pool(Budget()),
     )
-    return json.loads(b"".join(write_value(value)))
+    return json.loads(b"".join(Writer(Budget()).pieces(value)))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Final
 
@@ -89,6 +89,29 @@ async def stream_answer(
         # write() waits only for a slow reader; others must get a turn anyway.
         await response.write(chunk)
         await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+async def stream_pieces(
+    request: web.Request, pieces: AsyncIterable[bytes], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Answer with a long JSON text, as its pieces come.
+
+    Where one cannot be made, the connection is cut: whoever reads sees that the
+    answer is not whole.
+    """
+    response = web.StreamResponse(headers=_JSON)
+    response.headers.update(headers)
+    await response.prepare(request)
+    try:
+        async for piece in pieces:
+            await response.write(piece)
+    except Error as error:
+        log_failure(log, error)
+        if request.transport is not None:
+            request.transport.abort()
+        return response
     await response.write_eof()
     return response
 

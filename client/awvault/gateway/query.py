@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from awvault.gateway import jsonbodies, wire
-from awvault.gateway.answers import json_answer, stream_answer
+from awvault.gateway.answers import json_answer, stream_pieces
 from awvault.gateway.reading import read_body
 from awvault.gateway.routes import Gateway
 from awvault.query import Budget, Period, QueryError, parse_periods, run_query
@@ -72,8 +72,8 @@ async def query(
         return _json({"type": error.kind, "message": str(error)})
     if answer.rest is None:
         return json_answer(answer.text)
-    return await stream_answer(
-        request, answer, gateway.guards.cors_headers(request.headers)
+    return await stream_pieces(
+        request, answer.pieces(), gateway.guards.cors_headers(request.headers)
     )
 
 

@@ -1,8 +1,9 @@
 """What one query may take: seconds, events, bytes of data. And the end of it."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from awvault.query.errors import QueryInterpretError
@@ -50,6 +51,13 @@ class Budget:
     def begin(self) -> None:
         """Count the seconds from now on: before, the query has only waited."""
         self._end = time.monotonic() + self._seconds_max
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count no seconds meanwhile: the query waits for whoever reads its answer."""
+        began = time.monotonic()
+        yield
+        self._end += time.monotonic() - began
 
     def cancel(self) -> None:
         """Let the query end soon: nobody waits for its answer."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from awvault.query.interpreting import interpret
 from awvault.query.parsing import Program, parse_program
 from awvault.query.snapshot import Snapshot
 from awvault.query.values import Pool, Value
-from awvault.query.writing import size_of, write_value
+from awvault.query.writing import Writer, blocks
 from awvault.vault import Vault
 
 PARSED_AT_ONCE_CHARS_MAX: Final = 16_384
@@ -53,13 +53,24 @@ class Answer:
     text: bytes
     """The whole text, or its beginning."""
     rest: Iterator[bytes] | None
-    """What follows, in pieces; None: nothing."""
+    """What follows, in pieces that take time to make; None: nothing."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the pieces of the text."""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the pieces of the text, each made in a thread.
+
+        Raises `QueryError` where to make them takes too long.
+        """
         yield self.text
-        if self.rest is not None:
-            yield from self.rest
+        while self.rest is not None:
+            piece = await asyncio.to_thread(_next, self.rest)
+            if piece is None:
+                return
+            yield piece
+
+
+def _next(pieces: Iterator[bytes]) -> bytes | None:
+    with _without_collections():
+        return next(pieces, None)
 
 
 class _Thread:
@@ -152,9 +163,11 @@ async def run_query(
         return await _THREAD.run(
             partial(_run, program, periods, name, snapshot, budget)
         )
+    except BaseException:
+        budget.cancel()
+        raise
     finally:
         _THREAD.waiting -= 1
-        budget.cancel()
 
 
 def _run(
@@ -180,13 +193,9 @@ def _run(
 
 
 def _written(results: Sequence[Value], budget: Budget) -> Answer:
-    size = sum(map(size_of, results))
-    if size > ANSWER_BYTES_MAX:
-        raise QueryInterpretError(
-            f"the answer would have about {size} bytes, at most {ANSWER_BYTES_MAX} are"
-            " sent: ask for a shorter period, or for less"
-        )
-    pieces = write_value(list(results))
+    writer = Writer(budget)
+    writer.size(list(results), bytes_max=ANSWER_BYTES_MAX)
+    pieces = blocks(writer.pieces(list(results)), budget)
     begun = []
     size = 0
     for piece in pieces:
@@ -194,5 +203,4 @@ def _written(results: Sequence[Value], budget: Budget) -> Answer:
         size += len(piece)
         if size > AT_ONCE_BYTES_MAX:
             return Answer(b"".join(begun), pieces)
-        budget.check()
     return Answer(b"".join(begun), None)

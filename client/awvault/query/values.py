@@ -68,8 +68,6 @@ class Pool:
         self._by_text: dict[bytes, int] = {}
         self._identities: dict[Hashable, int] = {}
         self._same = np.empty(0, np.int64)
-        self.written: dict[int, bytes] = {}
-        """Data as JSON text with sorted keys, by number; kept by who writes it."""
         self.holds_events = False
         """Whether there may be lists of events inside of data."""
 
@@ -208,11 +206,10 @@ class Events:
             return len(self)
         if self._weight is None:
             weight = len(self)
-            for number, count in enumerate(np.bincount(self.data).tolist()):
-                if count:
-                    for value in self.pool.value(number).values():
-                        if isinstance(value, Events):
-                            weight += count * value.weight()
+            for number, count in counted(self.data):
+                for value in self.pool.value(number).values():
+                    if isinstance(value, Events):
+                        weight += count * value.weight()
             self._weight = weight
         return self._weight
 
@@ -253,6 +250,19 @@ class Events:
         if not len(self) or bool((np.diff(self.start) >= 0).all()):
             return self
         return self.take(np.argsort(self.start, kind="stable"))
+
+
+def counted(data: Ints) -> list[tuple[int, int]]:
+    """Return the numbers that occur in a column, ascending, and how often each does."""
+    if not len(data):
+        return []
+    if int(data.max()) > 8 * len(data):  # few of many
+        numbers, counts = np.unique(data, return_counts=True)
+    else:
+        every = np.bincount(data)
+        numbers = np.flatnonzero(every)
+        counts = every[numbers]
+    return list(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def identity(value: Value) -> Hashable:

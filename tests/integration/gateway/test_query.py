@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
+from awvault.query import Budget, QueryInterpretError, running, writing
 from tests.helpers.query_texts import SLOW_PATTERN, SLOW_TEXT, desktop_query
 from tests.integration.gateway.running import Api, event, make_bucket
 
@@ -231,6 +234,34 @@ async def test_odd_text_comes_back_as_it_is(api: Api) -> None:
     )
 
     assert found["data"] == data
+
+
+async def test_an_answer_that_takes_too_long_is_cut(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads it sees that it is not whole; the next query is answered."""
+    path = await make_bucket(api)
+    events = [
+        event(f"2024-03-01T10:00:{n:02}+00:00", 1, n=n, text="x" * 6_000)
+        for n in range(50)
+    ]
+    await api.ok("POST", f"{path}/events", events)
+    query = asked('RETURN = query_bucket("window");')
+    monkeypatch.setattr(running, "AT_ONCE_BYTES_MAX", 20)
+    monkeypatch.setattr(writing, "BLOCK_BYTES", 100)
+    seconds_left = Budget.seconds_left
+
+    def over(budget: Budget) -> float:
+        if threading.current_thread().name != "awvault-query":
+            raise QueryInterpretError("the query takes longer than 30 seconds")
+        return seconds_left(budget)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Budget, "seconds_left", over)
+        with pytest.raises(ClientError):
+            await api.post("/api/0/query", query)
+    (found,) = await api.ok("POST", "/api/0/query", query)
+    assert len(found) == 50
 
 
 async def test_heartbeats_go_on_while_a_query_runs(api: Api) -> None:

@@ -32,7 +32,7 @@ async def clients(tmp_path: Path) -> AsyncIterator[Sequence[Vault]]:
 
 async def ask(vault: Vault, text: str) -> Any:
     answer = await run_query(vault, text, [PERIOD])
-    (result,) = json.loads(b"".join(answer))
+    (result,) = json.loads(answer.text)
     return result
 
 
