@@ -26,6 +26,9 @@ _WEIGHT_BYTES: Final = 100
 MATCH_SECONDS_MAX: Final = 1.0
 """Seconds for one pattern and one text. Ordinary ones take microseconds."""
 
+WORDS_UNCHECKED_MAX: Final = 64
+"""Words that are looked for in a text without a look at the clock."""
+
 _WORD_BYTES: Final = 100
 """What a word counts as data of the query."""
 
@@ -65,14 +68,11 @@ def compiled(pattern: str, budget: Budget, *, ignore_case: bool = False) -> Patt
         return Pattern(expression())
     if not ignore_case:
         words = _words(pattern, budget)
-        return Pattern(
-            lambda text: any([word in text for word in words]),  # noqa: C419 - faster
-            words=words,
-        )
+        return Pattern(_of_words(words, budget), words=words)
     if not pattern.isascii():
         return Pattern(expression())
     words = _words(pattern.lower(), budget)
-    return Pattern(_in_any_case(words, expression), words_in_any_case=words)
+    return Pattern(_in_any_case(words, expression, budget), words_in_any_case=words)
 
 
 def foldable(text: str) -> bool:
@@ -91,7 +91,21 @@ def _words(pattern: str, budget: Budget) -> list[str]:
     return words
 
 
-def _in_any_case(words: Sequence[str], expression: Callable[[], Matcher]) -> Matcher:
+def _of_words(words: Sequence[str], budget: Budget) -> Matcher:
+    are_many = len(words) > WORDS_UNCHECKED_MAX
+
+    def found(text: str) -> bool:
+        if are_many:
+            budget.check()
+        return any([word in text for word in words])  # noqa: C419 - faster
+
+    return found
+
+
+def _in_any_case(
+    words: Sequence[str], expression: Callable[[], Matcher], budget: Budget
+) -> Matcher:
+    in_small = _of_words(words, budget)
     slow: list[Matcher] = []
 
     def found(text: str) -> bool:
@@ -99,8 +113,7 @@ def _in_any_case(words: Sequence[str], expression: Callable[[], Matcher]) -> Mat
             if not slow:
                 slow.append(expression())
             return slow[0](text)
-        text = text.lower()
-        return any([word in text for word in words])  # noqa: C419 - faster
+        return in_small(text.lower())
 
     return found
 

@@ -462,6 +462,17 @@ def test_a_pattern_that_takes_too_long_is_stopped(
         ours(text, history({"t": SLOW_TEXT}))
 
 
+@pytest.mark.parametrize("ignore_case", [False, True])
+def test_the_clock_is_looked_at_between_texts(ignore_case: bool) -> None:
+    """Also where a pattern is of words alone, if they are many."""
+    budget = Budget()
+    pattern = compiled("a|" * 100 + "b", budget, ignore_case=ignore_case)
+    assert pattern.matches("b")
+    budget.cancel()
+    with pytest.raises(QueryInterpretError, match="the query was given up"):
+        pattern.matches("b")
+
+
 def test_every_function_is_described() -> None:
     """The page of the query language has a row for each function."""
     page = Path(__file__).parents[3] / "docs" / "reference" / "query.md"
