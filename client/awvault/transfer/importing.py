@@ -10,6 +10,9 @@ A source that is still recorded into shows the same event longer each time. So
 where no event is equal, one that differs only in its duration is the same event:
 it stays, or is corrected to the longer of the two.
 
+ActivityWatch's form has no events without an end: such an event has a duration of 0
+there. So one that has no end and one that lasts for 0 are the same event too.
+
 So nothing has to be remembered of an import: killed at any moment and run again,
 it goes on where it was. docs/decisions/0028-an-import-is-known-by-its-events.md.
 """
@@ -30,6 +33,7 @@ import numpy as np
 from awvault.columns import jsontext
 from awvault.columns.table import EventTable
 from awvault.errors import BucketNotFoundError, InvalidInputError
+from awvault.events import NO_DURATION
 from awvault.incoming import NewRows
 from awvault.service import BucketImported, ImportResult, OnProgress, Progress
 from awvault.transfer.parts import BucketPart, EventsPart, Part
@@ -283,21 +287,22 @@ class Importer:
         """Match rows that are equal to none with events of another duration."""
         alike: dict[Hashable, list[_Here]] = {}
         for event in events:
-            # An event without an end is another thing than one that has one.
-            if event.duration >= 0 and event.id not in self._taken:
+            if event.id not in self._taken:
                 identity = (event.start, self._key(event.text))
                 alike.setdefault(identity, []).append(event)
         found = _Matched()
         for at in rest:
-            candidates = alike.get((rows.starts[at], keys[at]))
-            if not candidates or rows.durations[at] < 0:
+            candidates = alike.get((rows.starts[at], keys[at]), [])
+            same = _alike(rows.durations[at], candidates)
+            if same is None:
                 found.missing.append(at)
                 continue
-            event = max(candidates, key=lambda candidate: candidate.duration)
-            candidates.remove(event)
-            self._taken.add(event.id)
-            if rows.durations[at] - event.duration >= LONGER_US_MIN:
-                found.longer.append((at, event.id))
+            candidates.remove(same)
+            self._taken.add(same.id)
+            if same.duration >= 0 and (
+                rows.durations[at] - same.duration >= LONGER_US_MIN
+            ):
+                found.longer.append((at, same.id))
         return found
 
     def _key(self, text: bytes) -> Hashable:
@@ -307,6 +312,22 @@ class Importer:
                 self._keys.clear()
             key = self._keys[text] = jsontext.equality_key(text)
         return key
+
+
+def _alike(duration: int, candidates: list[_Here]) -> _Here | None:
+    """Return which of these an event is that has another duration than each.
+
+    Without an end it is one that lasts for 0, as ActivityWatch's form has it, and
+    the other way round. Else it is the longest of those that have an end.
+    """
+    if duration == NO_DURATION:
+        wanted = [event for event in candidates if event.duration == 0]
+    elif duration == 0:
+        wanted = [event for event in candidates if event.duration == NO_DURATION]
+        wanted = wanted or candidates
+    else:
+        wanted = [event for event in candidates if event.duration >= 0]
+    return max(wanted, key=lambda event: event.duration, default=None)
 
 
 def _taken(rows: NewRows, places: list[int]) -> NewRows:

@@ -156,6 +156,31 @@ async def test_an_extension_is_a_correction(tmp_path: Path) -> None:
     assert (after.id.tolist(), after.duration.tolist()) == ([before], [5_000_000])
 
 
+@pytest.mark.parametrize("form", ["activitywatch", "lines"])
+async def test_an_event_without_an_end_is_found_in_either_form(
+    tmp_path: Path, form: str
+) -> None:
+    """ActivityWatch's form has a duration of 0 for it; no round adds it again."""
+    other = NewRows(
+        starts=[START], durations=[0 if form == "lines" else -1], texts=[b"{}"]
+    )
+    one = NewRows(starts=[START], durations=[-1], texts=[b"{}"])
+    async with (
+        vault_with_buckets(tmp_path / "one", "b") as vault,
+        vault_with_buckets(tmp_path / "other", "b") as here,
+    ):
+        await vault.insert_rows("b", one)
+        await here.insert_rows("b", other)
+        for _ in range(2):
+            asked = ExportRequest(form=form)
+            lines = [line async for line in export_lines(vault, asked)]
+            result = await import_into(here, b"\n".join(lines))
+            assert (result.events_added, result.events_present) == (0, 1)
+        events = await shown(here)
+
+    assert list(events) == [(START, other.durations[0], b"{}")]
+
+
 async def test_a_filter_stands_before_the_comparison(tmp_path: Path) -> None:
     """What it takes out is counted; what it changes is found again as it is here."""
 
