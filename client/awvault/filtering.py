@@ -11,8 +11,8 @@ known, nothing is let in.
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from awvault.errors import Error, InvalidInputError
@@ -45,6 +45,17 @@ class Kept:
     """Which of them are to be stored."""
     texts: Sequence[bytes]
     """The data of those."""
+    sent: Mapping[int, bytes] = field(default_factory=dict)
+    """What was sent for those of `texts` in which something was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """What is left of rows."""
+
+    rows: NewRows
+    sent: Mapping[int, bytes]
+    """By place in `rows`, as in `Kept`."""
 
 
 class Filters:
@@ -144,12 +155,20 @@ class Filters:
             for at, outcome in enumerate(outcomes)
             if outcome.text is not None
         ]
-        return Kept([at for at, _ in kept], [text for _, text in kept])
+        return Kept(
+            [at for at, _ in kept],
+            [text for _, text in kept],
+            {
+                number: texts[at]
+                for number, (at, _) in enumerate(kept)
+                if outcomes[at].hits
+            },
+        )
 
-    async def rows(self, bucket_id: str, rows: NewRows) -> NewRows:
+    async def rows(self, bucket_id: str, rows: NewRows) -> KeptRows:
         """Return what of these rows is to be stored. Raises as `many`."""
         kept = await self.many(bucket_id, rows.texts)
-        return NewRows(
+        chosen = NewRows(
             starts=_chosen(rows.starts, kept.places),
             durations=_chosen(rows.durations, kept.places),
             texts=kept.texts,
@@ -158,6 +177,7 @@ class Filters:
                 None if rows.stored_at is None else _chosen(rows.stored_at, kept.places)
             ),
         )
+        return KeptRows(chosen, kept.sent)
 
     def _place(self, bucket_id: str, kind: str | None) -> Place:
         known = self._vault.bucket_kind(bucket_id, missing=kind)

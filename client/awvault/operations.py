@@ -343,7 +343,7 @@ class VaultService(AccountService, DatabaseService):
             )
         start = time.time_ns() // 1_000 if request.start is None else request.start
         try:
-            rows = await self._vault.filters.rows(
+            kept = await self._vault.filters.rows(
                 request.bucket,
                 NewRows(
                     starts=[start],
@@ -351,9 +351,9 @@ class VaultService(AccountService, DatabaseService):
                     texts=[request.data.encode("utf-8", "surrogatepass")],
                 ),
             )
-            if not rows.starts:
+            if not kept.rows.starts:
                 raise FilteredError("a privacy filter drops this event: it is not kept")
-            ids = await self._vault.insert_rows(request.bucket, rows)
+            ids = await self._vault.insert_rows(request.bucket, kept.rows)
         except BucketNotFoundError as error:
             raise BucketMissingError(
                 f'there is no bucket "{error.bucket_id}"'

@@ -328,6 +328,9 @@ class BucketImported(Message, frozen=True):
     events_extended: int
     # Events that a filter took out.
     events_filtered: int
+    # Events in which a filter replaced something. Not those that are here as they
+    # were before the filter was set, for they stay so.
+    events_changed: int
     # Events whose negative duration became 0.
     events_adjusted: int
 
@@ -340,6 +343,7 @@ class ImportResult(Message, frozen=True):
     events_present: int
     events_extended: int
     events_filtered: int
+    events_changed: int
     events_adjusted: int
     buckets: list[BucketImported]
 

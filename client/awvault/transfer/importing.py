@@ -13,6 +13,9 @@ it stays, or is corrected to the longer of the two.
 ActivityWatch's form has no events without an end: such an event has a duration of 0
 there. So one that has no end and one that lasts for 0 are the same event too.
 
+What a privacy filter changes is looked for as it would be stored, and then as the
+source says it: an event that came before the filter was set is here already.
+
 So nothing has to be remembered of an import: killed at any moment and run again,
 it goes on where it was. docs/decisions/0028-an-import-is-known-by-its-events.md.
 """
@@ -25,7 +28,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -34,6 +37,7 @@ from awvault.columns import jsontext
 from awvault.columns.table import EventTable
 from awvault.errors import BucketNotFoundError, InvalidInputError
 from awvault.events import NO_DURATION
+from awvault.filtering import KeptRows
 from awvault.incoming import NewRows
 from awvault.service import BucketImported, ImportResult, OnProgress, Progress
 from awvault.transfer.parts import BucketPart, EventsPart, Part
@@ -82,6 +86,7 @@ class _Counts:
     present: int = 0
     extended: int = 0
     filtered: int = 0
+    changed: int = 0
     adjusted: int = 0
 
 
@@ -92,6 +97,8 @@ class _Matched:
     missing: list[int] = field(default_factory=list)
     longer: list[tuple[int, int]] = field(default_factory=list)
     """(position in the part, id of the event)."""
+    unfiltered: int = 0
+    """How many were found only as they were before a filter changed them."""
 
 
 class _Here(NamedTuple):
@@ -138,6 +145,7 @@ class Importer:
                 events_present=counts.present,
                 events_extended=counts.extended,
                 events_filtered=counts.filtered,
+                events_changed=counts.changed,
                 events_adjusted=counts.adjusted,
             )
             for bucket_id, counts in self._buckets.items()
@@ -148,6 +156,7 @@ class Importer:
             events_present=sum(bucket.events_present for bucket in buckets),
             events_extended=sum(bucket.events_extended for bucket in buckets),
             events_filtered=sum(bucket.events_filtered for bucket in buckets),
+            events_changed=sum(bucket.events_changed for bucket in buckets),
             events_adjusted=sum(bucket.events_adjusted for bucket in buckets),
             buckets=buckets,
         )
@@ -186,10 +195,10 @@ class Importer:
             stored_at=part.stored_at,
         )
         try:
-            rows = await self._vault.filters.rows(part.bucket, rows)
-            wanted = len(rows.starts)
+            kept = await self._vault.filters.rows(part.bucket, rows)
+            wanted = len(kept.rows.starts)
             if wanted:
-                await self._merge(part.bucket, rows, counts)
+                await self._merge(part.bucket, kept, counts)
         except BucketNotFoundError:
             # Of a source that names none, or deleted since the import began.
             raise InvalidInputError(
@@ -201,11 +210,12 @@ class Importer:
         self._events_seen += read
         self._on_progress(Progress(phase="events", done=self._events_seen))
 
-    async def _merge(self, bucket_id: str, rows: NewRows, counts: _Counts) -> None:
+    async def _merge(self, bucket_id: str, kept: KeptRows, counts: _Counts) -> None:
+        rows = kept.rows
         present = await self._vault.read_async(
             bucket_id, start=min(rows.starts), end=max(rows.starts)
         )
-        matched = await asyncio.to_thread(self._match, rows, present)
+        matched = await asyncio.to_thread(self._match, kept, present)
         ids = await self._vault.insert_rows(
             bucket_id, rows if not len(present) else _taken(rows, matched.missing)
         )
@@ -220,12 +230,14 @@ class Importer:
                 text=rows.texts[at],
                 flags=0 if rows.flags is None else rows.flags[at],
             )
+        counts.changed += len(kept.sent) - matched.unfiltered
         counts.added += len(ids)
         counts.extended += len(matched.longer)
         counts.present += len(rows.starts) - len(ids) - len(matched.longer)
 
-    def _match(self, rows: NewRows, present: EventTable) -> _Matched:
+    def _match(self, kept: KeptRows, present: EventTable) -> _Matched:
         """Find for each row an event that was here before this import."""
+        rows = kept.rows
         if not len(present):
             return _Matched(missing=list(range(len(rows.starts))))
         starts = np.array(rows.starts, dtype=np.int64)
@@ -241,9 +253,28 @@ class Importer:
             )
             if event_id not in self._taken
         ]
+        found = self._match_texts(range(len(rows.starts)), rows, events)
+        changed = [at for at in found.missing if at in kept.sent]
+        if changed:
+            texts = [kept.sent.get(at, text) for at, text in enumerate(rows.texts)]
+            sent = self._match_texts(changed, replace(rows, texts=texts), events)
+            still = set(sent.missing)
+            found.missing = [
+                at for at in found.missing if at not in kept.sent or at in still
+            ]
+            found.longer += sent.longer
+            longer = {at for at, _ in sent.longer}
+            found.unfiltered = len(changed) - len(still | longer)
+        return found
+
+    def _match_texts(
+        self, places: Iterable[int], rows: NewRows, events: list[_Here]
+    ) -> _Matched:
+        """Find an event for those of the rows that are at `places`."""
+        events = [event for event in events if event.id not in self._taken]
         # Nearly always the same text is meant; to compare by value is dear.
         rest = self._match_equal(
-            range(len(rows.starts)),
+            places,
             list(zip(rows.starts, rows.durations, rows.texts, strict=True)),
             [((e.start, e.duration, e.text), e) for e in events],
         )

@@ -66,6 +66,7 @@ def test_filters_are_tried_set_and_in_force(vault: Machine, tmp_path: Path) -> N
     assert dropped.status == 1
     assert "a privacy filter drops this event: it is not kept" in dropped.err
     assert again.json()["events_filtered"] == 1
+    assert again.json()["events_changed"] == 1
     events = vault.ok("events", "notes", "--json").json()
     assert sorted(event["data"]["title"] for event in events) == [
         "REDACTED",

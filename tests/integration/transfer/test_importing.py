@@ -210,6 +210,36 @@ async def test_a_filter_stands_before_the_comparison(tmp_path: Path) -> None:
     assert (nothing.events_added, nothing.events_filtered) == (0, 2)
 
 
+async def test_what_came_before_a_filter_is_here_already(tmp_path: Path) -> None:
+    """A filter that is set later doubles nothing; what goes on is stored by it."""
+    events = [
+        {"timestamp": render(START + at), "duration": 1, "data": {"title": title}}
+        for at, title in enumerate(["bank", "open"])
+    ]
+    after = {"timestamp": render(START + 9), "data": {"title": "bank"}}
+    rule = b'[{"action":"redact","text":"bank"}]'
+    async with await open_vault(tmp_path / "vault") as vault:
+        await import_into(vault, export_of(events))
+        await vault.preferences.set("privacy_filters", rule)
+        again = await import_into(vault, export_of([*events, after]))
+        before = await shown(vault)
+        longer = await import_into(
+            vault, export_of([event | {"duration": 2} for event in events])
+        )
+        found = await shown(vault)
+
+    assert (again.events_added, again.events_present) == (1, 2)
+    assert (again.events_changed, again.events_extended) == (1, 0)
+    assert before[START, 1_000_000, b'{"title":"bank"}'] == 1
+    assert (longer.events_added, longer.events_extended) == (0, 2)
+    assert longer.events_changed == 1
+    assert sorted(found) == [
+        (START, 2_000_000, b'{"title":"REDACTED"}'),
+        (START + 1, 2_000_000, b'{"title":"open"}'),
+        (START + 9, 0, b'{"title":"REDACTED"}'),
+    ]
+
+
 # -- reading ------------------------------------------------------------------
 
 JSON = st.recursive(
