@@ -171,9 +171,10 @@ def import_command(
         from awvault.cli.output import note
         from awvault.service import counted
 
-        if result.events_added or result.events_present:
+        if result.buckets:
             note(
-                f"added {counted(result.events_added, 'event')} before what is wrong;"
+                f"added {counted(result.events_added, 'event')} and"
+                f" {counted(result.buckets_created, 'bucket')} before what is wrong;"
                 f" here already: {counted(result.events_present, 'event')}"
             )
         raise error
@@ -189,7 +190,7 @@ def _print_result(result: "ImportResult", *, as_json: bool) -> None:
         return
     if result.buckets:
         print_table(
-            ("bucket", "read", "new", "here already", "extended", "filtered"),
+            ("bucket", "read", "new", "here already", "extended", "dropped", "changed"),
             [
                 (
                     bucket.id + (" (new)" if bucket.created else ""),
@@ -198,6 +199,7 @@ def _print_result(result: "ImportResult", *, as_json: bool) -> None:
                     bucket.events_present,
                     bucket.events_extended,
                     bucket.events_filtered,
+                    bucket.events_changed,
                 )
                 for bucket in result.buckets
             ],

@@ -147,11 +147,12 @@ async def import_files(
         else:
             await importer.run(file_parts(lambda: body.read(request.content.readany)))
     except InvalidInputError as error:
-        added = importer.result().events_added
+        added = importer.result()
         raise Refusal(
             400,
             f"{error.field}: {error}".removeprefix(": ")
-            + f"; what came before is here now: {counted(added, 'event')} added",
+            + f"; what came before is here now: {counted(added.events_added, 'event')}"
+            f" and {counted(added.buckets_created, 'bucket')} added",
             close=True,
         ) from None
     return json_answer(b"null")

@@ -490,6 +490,9 @@ END = b'{"end":{"buckets":1,"events":1}}'
 def test_a_wrong_import_says_what_is_wrong(machine: Machine) -> None:
     """Exit 1 with the line; the vault goes on, and a right file still goes in."""
     machine.ok("init")
+    empty = machine.awvault("import", "-", stdin=b"\n".join([HEADER, BUCKET, b"{"]))
+    assert empty.status == 1
+    assert "added 0 events and 1 bucket before what is wrong" in empty.err
     for lines, says in (
         ([], "empty"),
         ([b"hello"], "byte 0"),

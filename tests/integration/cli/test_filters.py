@@ -43,6 +43,7 @@ def test_filters_are_tried_set_and_in_force(vault: Machine, tmp_path: Path) -> N
     assert "the account" in vault.ok("filter", "set", file).out
     dropped = vault.awvault("add", "notes", json.dumps({"title": CANARY}))
     again = vault.ok("import", "-", "--json", stdin=export_of("b", CANARY, "my Bank"))
+    table = vault.ok("import", "-", stdin=export_of("b", CANARY, "my Bank")).out
 
     assert "of 4 events, 2 would be dropped and 1 changed" in tried.out
     assert "what is stored stays as it is" in tried.err
@@ -67,6 +68,8 @@ def test_filters_are_tried_set_and_in_force(vault: Machine, tmp_path: Path) -> N
     assert "a privacy filter drops this event: it is not kept" in dropped.err
     assert again.json()["events_filtered"] == 1
     assert again.json()["events_changed"] == 1
+    assert table.split("\n")[0].split()[-2:] == ["dropped", "changed"]
+    assert table.split("\n")[1].split()[-2:] == ["1", "1"]
     events = vault.ok("events", "notes", "--json").json()
     assert sorted(event["data"]["title"] for event in events) == [
         "REDACTED",

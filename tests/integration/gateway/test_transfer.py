@@ -241,7 +241,7 @@ async def test_what_came_before_an_error_is_here_and_is_counted(api: Api) -> Non
     assert answer.status == 400
     here = await api.ok("GET", "/api/0/buckets/window/events/count")
     assert 0 < here < count
-    assert f"{here} events added" in answer.message
+    assert f"{here} events and 1 bucket added" in answer.message
 
     await api.ok("POST", IMPORT, export_of(*given))
     assert await api.ok("GET", "/api/0/buckets/window/events/count") == count
