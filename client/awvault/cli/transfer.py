@@ -16,11 +16,12 @@ from awvault.cli.parameters import TIME
 
 if TYPE_CHECKING:
     from awvault.service import ExportRequest, ImportResult, Service
+    from awvault.transfer.formats import Tally
     from awvault.transfer.jsonstream import Read
     from awvault.transfer.parts import Part
 
 READ_BYTES: Final = 512 * 1024
-PROGRESS_LINES: Final = 1_000
+PROGRESS_EVENTS: Final = 1_000
 
 FORMS: Final = ("lines", "activitywatch", "csv", "parquet")
 
@@ -90,7 +91,7 @@ def export_command(  # noqa: PLR0917 - click passes options by name
     activitywatch; events come whole, also where only a part lies in the range.
     """
     from awvault.cli.output import note
-    from awvault.service import ExportRequest, counted
+    from awvault.service import ExportRequest
     from awvault.transfer.formats import check_form, request_for
 
     check_form(form)
@@ -112,10 +113,10 @@ def export_command(  # noqa: PLR0917 - click passes options by name
         )
         return
     with _new_file(Path(output)) as file:
-        count = run_with_vault(
+        tally = run_with_vault(
             ctx, lambda service: _export(service, request, form, file)
         )
-    note(f"{counted(count, 'line')} are in {output}, not encrypted")
+    note(f"{output} holds {tally}, not encrypted")
 
 
 @click.command("import", epilog="Example: awvault import aw-buckets-export.json")
@@ -275,12 +276,13 @@ def _export_regularly(
 
 async def _export(
     service: "Service", request: "ExportRequest", form: str, file: BinaryIO
-) -> int:
+) -> "Tally":
     from awvault.cli.output import json_text, progress_shown
     from awvault.service import Progress
-    from awvault.transfer.formats import writer_for
+    from awvault.transfer.formats import Tally, writer_for
 
-    count = 0
+    tally = Tally(form)
+    shown = 0
     plain = file.isatty()
     with progress_shown("export") as show:
         lines = service.export_lines(request)
@@ -288,11 +290,12 @@ async def _export(
             with writer_for(form, file) as write:
                 async for line in lines:
                     write(json_text(line).encode("utf-8") if plain else line)
-                    count += 1
-                    if count % PROGRESS_LINES == 0:
-                        show(Progress(phase="lines", done=count))
+                    tally.add(line)
+                    if tally.events - shown >= PROGRESS_EVENTS:
+                        shown = tally.events
+                        show(Progress(phase="events", done=shown))
     file.flush()
-    return count
+    return tally
 
 
 async def _import(

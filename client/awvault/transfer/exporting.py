@@ -204,7 +204,7 @@ def _activitywatch_events(table: EventTable) -> list[bytes]:
         )
     ]
     return [
-        b",".join(events[at : at + PIECE_EVENTS])
+        b",\n".join(events[at : at + PIECE_EVENTS])
         for at in range(0, len(events), PIECE_EVENTS)
     ]
 

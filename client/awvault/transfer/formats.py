@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from awvault.errors import Error
-from awvault.service import ExportRequest
+from awvault.service import ExportRequest, counted
 from awvault.transfer.lines import EventLine, decode_line
 
 Write = Callable[[bytes], None]
@@ -70,6 +70,31 @@ def writer_for(form: str, file: BinaryIO) -> Iterator[Write]:
         parquet.end(None)
     else:
         yield lambda line: _write_line(file, line)
+
+
+class Tally:
+    """Counts what the lines of an export hold."""
+
+    def __init__(self, form: str) -> None:
+        """Begin with nothing."""
+        self._is_lines = form != "activitywatch"
+        self.buckets = 0
+        self.events = 0
+
+    def add(self, line: bytes) -> None:
+        """Count one line as the vault gives it."""
+        if self._is_lines:
+            self.events += line.startswith(b'{"event":')
+            self.buckets += line.startswith(b'{"bucket":')
+        elif line.startswith((b'{"timestamp":', b',{"timestamp":')):
+            # Nothing but the space between two events holds a line break.
+            self.events += line.count(b"\n") + 1
+        elif line.startswith((b'"', b',"')):
+            self.buckets += 1
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{counted(self.events, 'event')} of {counted(self.buckets, 'bucket')}"
 
 
 def _write_line(file: BinaryIO, line: bytes) -> None:

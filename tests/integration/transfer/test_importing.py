@@ -26,6 +26,7 @@ from awvault.testing import open_vault
 from awvault.transfer import jsonstream
 from awvault.transfer.databases import database_parts
 from awvault.transfer.exporting import export_lines, read_pages
+from awvault.transfer.formats import Tally
 from awvault.transfer.importing import Importer
 from awvault.transfer.jsonstream import JsonStream
 from awvault.transfer.parts import EventsPart
@@ -238,6 +239,22 @@ async def test_what_came_before_a_filter_is_here_already(tmp_path: Path) -> None
         (START + 1, 2_000_000, b'{"title":"open"}'),
         (START + 9, 0, b'{"title":"REDACTED"}'),
     ]
+
+
+@pytest.mark.parametrize("form", ["activitywatch", "lines"])
+async def test_what_an_export_holds_is_counted(tmp_path: Path, form: str) -> None:
+    """In events and buckets, however the lines are divided, whatever data say."""
+    text = b'{"b":"},\\n{","timestamp":[{"timestamp":"2020"},{"event":1}]}'
+    async with vault_with_buckets(tmp_path / "vault", "a", "b", "none") as vault:
+        for name, count in (("a", 3), ("b", 1)):
+            starts = [START + at for at in range(count)]
+            rows = NewRows(starts=starts, durations=[0] * count, texts=[text] * count)
+            await vault.insert_rows(name, rows)
+        tally = Tally(form)
+        async for line in export_lines(vault, ExportRequest(form=form)):
+            tally.add(line)
+
+    assert str(tally) == "4 events of 3 buckets"
 
 
 # -- reading ------------------------------------------------------------------
