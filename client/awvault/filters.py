@@ -200,6 +200,9 @@ def _unlike_a_rule(error: msgspec.ValidationError) -> InvalidInputError:
     if found is None or found[2] is None:
         return InvalidInputError(KEY, "must be an array of rules, each an object")
     message = found[1][:1].lower() + found[1][1:]
+    if found[3] == "action":
+        # The only one with choices; they are not in msgspec's words.
+        message = 'must be "drop" or "redact"'
     if found[3]:
         message = f"{found[3]}: {message}"
     return _of_rule(int(found[2]) + 1, message)

@@ -29,7 +29,12 @@ class TimeType(click.ParamType[int]):
                 moment = moment.replace(tzinfo=UTC)
             return (moment - _EPOCH) // timedelta(microseconds=1)
         except (ValueError, OverflowError):
-            self.fail(f'"{value}" is not a date or time', param, ctx)
+            self.fail(
+                f'"{value}" is not a date or time, such as 2026-11-24 or'
+                " 2026-11-24T09:30:00+01:00",
+                param,
+                ctx,
+            )
 
 
 class SecondsType(click.ParamType[int]):

@@ -232,7 +232,10 @@ def _import_server(
         device_id = await server.device_id()
         status = await service.status()
         if device_id == str(UUID(status.client_id)):
-            raise click.UsageError(f"{server.url} is the server of this very vault")
+            raise click.ClickException(
+                f"{server.url} is the server of this very vault: what it has is here;"
+                " name another server, such as ActivityWatch's"
+            )
         return await _import(service, server.parts)
 
     return run_with_vault(ctx, work)
@@ -362,7 +365,9 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     from awvault.transfer.folders import new_private_file
 
     if path.exists():
-        raise click.UsageError(f'"{path}" exists already')
+        raise click.ClickException(
+            f'"{path}" exists already: name another file, or move that one away'
+        )
     try:
         with new_private_file(path) as file:
             yield file

@@ -175,6 +175,17 @@ def test_a_deleted_event_comes_back_while_it_runs(machine: Machine) -> None:
     ]
 
 
+def test_a_file_that_exists_is_not_written_over(machine: Machine) -> None:
+    """What to do is said, and not where the options are explained."""
+    machine.ok("init")
+    file = machine.home / "history.jsonl"
+    machine.ok("export", "--output", file)
+    again = machine.awvault("export", "--output", file)
+    assert again.status == 1
+    assert "exists already: name another file, or move that one away" in again.err
+    assert "--help" not in again.err
+
+
 def test_a_key_for_the_gateway(machine: Machine) -> None:
     """One command makes it and says what to write where; then it is asked for."""
     made = machine.ok("api-key", "new").out
@@ -788,7 +799,7 @@ def test_an_existing_file_is_not_overwritten(machine: Machine) -> None:
     file = machine.home / "export.jsonl"
     file.write_text("precious")
     done = machine.awvault("export", "--output", file)
-    assert done.status == 2
+    assert done.status == 1
     assert file.read_text() == "precious"
 
     gone = machine.home / "gone.jsonl"

@@ -89,6 +89,11 @@ def test_a_rule_that_would_not_work_is_refused(machine: Machine) -> None:
         refused = machine.awvault("filter", what, "-", stdin='[{"action": "drop"}]')
         assert refused.status == 1
         assert "rule 1: action: the rule does not say for which" in refused.err
+    for action in ('"dorp"', "1"):
+        rules = '[{"action": %s, "text": "x"}]' % action  # noqa: UP031 - braces
+        refused = machine.awvault("filter", "set", "-", stdin=rules)
+        assert refused.status == 1
+        assert 'rule 1: action: must be "drop" or "redact"' in refused.err
     (row,) = machine.ok("filter", "list", "--json").json()["rules"]
     assert json.loads(row["rule"]) == DROP | {"enabled": True}
 
