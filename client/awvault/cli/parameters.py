@@ -1,6 +1,6 @@
 """How arguments become values."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -60,7 +60,10 @@ class SecondsType(click.ParamType[int]):
 
 
 class PeriodType(click.ParamType[str]):
-    """Two dates or times in ISO 8601 with a slash between them; the text as it is."""
+    """A day of this machine, or two dates or times with a slash between them.
+
+    The text of two times. Two that are given stay as they are.
+    """
 
     name = "period"
 
@@ -71,14 +74,40 @@ class PeriodType(click.ParamType[str]):
         text = str(value)
         start, slash, end = text.partition("/")
         if not slash:
-            self.fail(
-                f'"{text[:_PERIOD_CHARS_MAX]}" is not two times with a slash between',
-                param,
-                ctx,
-            )
+            try:
+                return _local_day(text)
+            except (ValueError, OverflowError):
+                self.fail(
+                    f'"{text[:_PERIOD_CHARS_MAX]}" is neither a day, such as'
+                    " 2026-11-24, today or yesterday, nor two times with a slash"
+                    " between, such as 2026-11-24/2026-11-25",
+                    param,
+                    ctx,
+                )
         if TIME.convert(start, param, ctx) > TIME.convert(end, param, ctx):
             self.fail("its end is before its start", param, ctx)
         return text
+
+
+def _local_day(text: str) -> str:
+    """Return the period of a day, from midnight to midnight where this machine is.
+
+    Raises ValueError or OverflowError if it is no day.
+    """
+    today = date.today()  # noqa: DTZ011 - the day as a person here counts it
+    match text:
+        case "today":
+            day = today
+        case "yesterday":
+            day = today - timedelta(days=1)
+        case _:
+            day = date.fromisoformat(text)
+    # Without an offset, a time is of this machine: each midnight has its own.
+    start, end = (
+        datetime.combine(each, time.min).astimezone()
+        for each in (day, day + timedelta(days=1))
+    )
+    return f"{start.isoformat()}/{end.isoformat()}"
 
 
 TIME: Final = TimeType()

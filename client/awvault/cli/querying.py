@@ -22,7 +22,7 @@ QUERY_BYTES_MAX: Final = 1024 * 1024
 
 @click.command(
     "query",
-    epilog="Example: awvault query day.query --period 2026-11-24/2026-11-25",
+    epilog="Example: awvault query day.query --period 2026-11-24",
 )
 @click.argument("file", metavar="FILE")
 @click.option(
@@ -30,9 +30,10 @@ QUERY_BYTES_MAX: Final = 1024 * 1024
     "periods",
     type=PERIOD,
     multiple=True,
-    required=True,
-    metavar="START/END",
-    help="What to ask it for: two dates or times; repeatable.",
+    default=("today",),
+    metavar="DAY|START/END",
+    help="What to ask it for: a day here, such as 2026-11-24, today or yesterday; or"
+    " two dates or times. Repeatable. Default: today.",
 )
 @options.vault_options
 @options.json_option
@@ -42,7 +43,8 @@ def query_command(
 ) -> None:
     """Answer a query in ActivityWatch's language, from FILE.
 
-    With -, the query is read from standard input. Times without an offset are UTC.
+    With -, the query is read from standard input. A day alone is one of this
+    machine, midnight to midnight; of START/END, what has no offset is UTC.
     """
     from awvault.service import QueryRequest
 

@@ -43,6 +43,32 @@ def test_a_query_is_answered_for_each_period(
     assert "Tried to reference variable 'x' which is not defined" in wrong.err
 
 
+def test_a_day_is_one_of_this_machine(vault: Machine) -> None:
+    """From midnight to midnight there; without a period it is today."""
+    ask = "RETURN = [STARTTIME, ENDTIME];"
+
+    def asked(zone: str, *periods: str) -> list[list[str]]:
+        given = [word for period in periods for word in ("--period", period)]
+        done = vault.run(
+            "awvault", "query", "-", "--json", *given,
+            stdin=ask, environment={"TZ": zone},
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        found = done.json()
+        assert isinstance(found, list)
+        return found
+
+    assert asked("Europe/Berlin", "2026-10-25", "2026-01-01") == [
+        ["2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"],
+        ["2026-01-01T00:00:00+01:00", "2026-01-02T00:00:00+01:00"],
+    ]
+    (usual,), (today, yesterday) = asked("UTC"), asked("UTC", "today", "yesterday")
+    assert usual[0].endswith("T00:00:00+00:00")
+    assert yesterday[1] == today[0]
+    # Unless it became another day meanwhile.
+    assert usual in (today, yesterday)
+
+
 def test_nothing_that_does_not_print_is_printed(vault: Machine) -> None:
     """Titles are chosen by others: an escape code in one stays an escape."""
     query = 'RETURN = query_bucket("notes");'
@@ -57,15 +83,15 @@ def test_nothing_that_does_not_print_is_printed(vault: Machine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (("-",), b"", "missing option '--period'"),
-        (("-", "--period", "2026-01-01"), b"", "is not two times with a slash"),
+        (("-", "--period", "2026-13-01"), b"", "is neither a day, such as 2026-11-24"),
+        (("-", "--period", "9999-12-31"), b"", "is neither a day, such as 2026-11-24"),
         (("-", "--period", "2026-01-02/2026-01-01"), b"", "its end is before its"),
-        (("-", "--period", "soon/2026-01-01"), b"", '"soon" is not a date or time'),
+        (("-", "--period", "soon/2026-01-01"), b"", "date or time, such as 2026-11-24"),
         (("-", "--period", DAY), b"\xff", "is not UTF-8: byte 0 is wrong"),
         (("-", "--period", DAY), b" " * (2**20 + 1), "is larger than 1048576 bytes"),
         (("missing", "--period", DAY), b"", 'cannot read "missing"'),
     ],
-    ids=["none", "one", "reversed", "no time", "utf-8", "large", "missing"],
+    ids=["no day", "the last day", "reversed", "no time", "utf-8", "large", "missing"],
 )
 def test_what_cannot_be_asked_is_a_usage_error(
     vault: Machine, arguments: tuple[str, ...], stdin: bytes, message: str
