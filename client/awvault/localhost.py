@@ -51,6 +51,7 @@ from awvault.ports import BACKLOG, bind_socket, start_listening
 from awvault.processes import DataDirectory, HeldDirectory
 from awvault.settings import Settings, check_webui, prepare_data_dir
 from awvault.terminals import find_terminal
+from awvault.transfer.formats import check_form
 from awvault.transfer.scheduled import Plan, export_by_plan
 from awvault.vault import Vault
 
@@ -74,6 +75,8 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
     """
     forbid_core_dumps()
     check_webui(settings)
+    if settings.export_to is not None:
+        check_form(settings.export_format)
     passed = passed_socket(os.environ)
     if passed is not None:
         # Whoever listens in our place has chosen where.

@@ -1,5 +1,6 @@
 """What `awvault doctor` looks at: from outside, and through the lock's holder."""
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from awvault.cli.context import connect, open_store_here
@@ -8,6 +9,7 @@ from awvault.doctor import check_outside, check_port
 from awvault.errors import VaultLockedError
 from awvault.processes import DataDirectory
 from awvault.service import Check, describe
+from awvault.transfer.scheduled import check_exports
 
 if TYPE_CHECKING:
     from awvault.settings import Settings
@@ -20,6 +22,7 @@ WAIT_SECONDS: Final = 2.0
 async def diagnose(settings: "Settings") -> list[Check]:
     """Return every check, whatever fails in between."""
     checks = list(check_outside(settings))
+    checks += check_exports(settings, now=time.time())
     inside: list[Check] = []
     if DataDirectory(settings.data_dir).has_vault():
         inside = await _inside(settings)

@@ -49,6 +49,10 @@ class ExportFolder:
         past = [at for at, _ in self._files() if at <= now]
         return max(past) + period - now if past else 0.0
 
+    def has_exports(self, *, now: float) -> bool:
+        """Say whether one is here that is not of the future. Raises OSError."""
+        return any(at <= now for at, _ in self._files())
+
     @contextlib.contextmanager
     def new_file(self, *, now: float) -> Iterator[BinaryIO]:
         """Give the next export to write; it is there once the context has ended well.

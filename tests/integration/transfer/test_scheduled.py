@@ -8,13 +8,18 @@ import json
 import signal
 import stat
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from awvault import localhost
+from awvault.settings import Overrides, read_settings
 from awvault.transfer.folders import PART, ExportFolder
+from awvault.transfer.formats import FormatMissingError
+from awvault.transfer.scheduled import check_exports
 from tests.helpers.processes import Home, Root, home
 from tests.helpers.waiting import until
 
@@ -144,6 +149,37 @@ def test_aw_server_exports_by_itself(tmp_path: Path) -> None:
 
     assert "not encrypted" in server.stderr
     assert b"awvault-lines" in exports(to)[0].read_bytes()
+
+
+def test_doctor_says_whether_exports_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing where none are asked for; else the last one, or what is wrong."""
+    made = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+    to = tmp_path / "to"
+    settings = replace(
+        read_settings(Overrides(data_dir=tmp_path, port=0), environment={}),
+        export_to=to,
+    )
+
+    def outcome(after_hours: float = 1, form: str = "lines") -> str:
+        asked = replace(settings, export_format=form)
+        (check,) = check_exports(asked, now=made + after_hours * 3600)
+        return f"{check.outcome}: {check.detail}"
+
+    assert list(check_exports(replace(settings, export_to=None), now=made)) == []
+    assert outcome() == f"fail: {to}: No such file or directory"
+    to.mkdir()
+    assert outcome() == f"warn: none is in {to} yet"
+    (to / "awvault-export-20260101T120000Z.jsonl").touch()
+    assert outcome(1) == f"ok: every day to {to}, the last 1.0 h ago"
+    assert outcome(49).startswith("warn: the newest")
+    monkeypatch.setitem(__import__("sys").modules, "polars", None)
+    assert outcome(form="parquet").startswith("fail: Parquet is written by polars")
+    monkeypatch.setattr(localhost, "forbid_core_dumps", lambda: None)
+    monkeypatch.setattr(localhost, "bind_socket", None)
+    with pytest.raises(FormatMissingError):
+        localhost.serve(replace(settings, export_format="parquet"))
 
 
 @pytest.mark.parametrize(
