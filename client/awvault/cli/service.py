@@ -1,5 +1,6 @@
 """`awvault service`: run `aw-server` at login."""
 
+import asyncio
 import os
 import shutil
 import sys
@@ -24,6 +25,9 @@ _SAID_BY_OPTIONS: Final = frozenset(
         "AWVAULT_WEBUI",
     }
 )
+
+ANSWER_SECONDS_MAX: Final = 2.0
+"""How long a running aw-server may take to say where it is."""
 
 
 @click.group("service", epilog="Example: awvault service install")
@@ -69,7 +73,7 @@ def install_command(ctx: click.Context, form: str | None, replace: bool) -> None
         note("start it now, and at each login:")
         note("  systemctl --user daemon-reload")
         note(f"  systemctl --user enable --now {command.name}.service")
-    for line in _warnings(settings):
+    for line in (*_warnings(settings), *asyncio.run(_differences(settings))):
         note(line)
 
 
@@ -154,6 +158,27 @@ def _write_units(command: "Command", *, replace: bool) -> list[Path]:
             f'cannot write to "{folder}": {error.strerror or error}'
         ) from error
     return list(files)
+
+
+async def _differences(settings: "Settings") -> list[str]:
+    """Say where an aw-server that runs now has other settings than the service."""
+    from awvault.cli.context import holder_client
+    from awvault.errors import Error
+    from awvault.processes import DataDirectory
+
+    directory = DataDirectory(settings.data_dir)
+    try:
+        client = await holder_client(directory, seconds=ANSWER_SECONDS_MAX)
+        server = None if client is None else (await client.status()).server
+    except Error:
+        return []
+    if server is None or server.url.rpartition(":")[2] == str(settings.port):
+        return []
+    return [
+        f"the aw-server that runs now is at {server.url},",
+        f"and the service will be at port {settings.port}: if that is not meant,",
+        "write the port into config.toml, and run this again with --replace",
+    ]
 
 
 def _warnings(settings: "Settings") -> list[str]:

@@ -75,6 +75,16 @@ def test_units_are_written_once_and_not_over_others(machine: Machine) -> None:
     assert settings_of(socket_unit.read_text(), "ListenStream") == ["127.0.0.1:5778"]
 
 
+def test_a_server_on_another_port_is_told_of(machine: Machine) -> None:
+    """Its options are not those of the service."""
+    machine.ok("init")
+    with machine.server() as server:
+        told = machine.ok("service", "install").err
+    assert f"runs now is at {server.url}" in told
+    assert "the service will be at port 5777" in told
+    assert "runs now" not in machine.ok("service", "install").err
+
+
 def test_systemd_finds_nothing_wrong_with_the_units(machine: Machine) -> None:
     """As far as its own checker can tell, where there is one."""
     if shutil.which("systemd-analyze") is None:
