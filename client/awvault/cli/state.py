@@ -1,15 +1,16 @@
 """`awvault status` and `awvault usage`."""
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from awvault.cli import options
-from awvault.cli.context import run_with_store, run_with_vault
+from awvault.cli.context import run_with_store, run_with_vault, settings_of
 from awvault.cli.syncing import print_alarms
 
 if TYPE_CHECKING:
-    from awvault.service import ClientStatus, RemoteStatus, Status
+    from awvault.service import Check, ClientStatus, RemoteStatus, Status
 
 
 @click.command("status", epilog="Example: awvault status --json")
@@ -25,6 +26,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(status)
         return
+    exports = _exports(ctx)
     server = "not running"
     if status.server is not None:
         server = (
@@ -57,6 +59,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             ),
             ("passphrase from", status.passphrase_source),
             *_remote_fields(status.remote),
+            *((check.name, check.detail) for check in exports if check.outcome == "ok"),
         ]
     )
     _print_clients(status)
@@ -71,6 +74,9 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             f" API key, the last at {status.server.last_refused}, and nothing of them"
             " was stored. `awvault api-key show` says what clients need."
         )
+    for check in exports:
+        if check.outcome != "ok":
+            print(f"\nTo be looked at: {check.name}: {check.detail}. {check.hint}.")
     for problem in status.problems:
         print(f"\nTo be looked at: {problem}.")
     if status.machine_holds_passphrase:
@@ -79,6 +85,17 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             f" {status.passphrase_file}.\n"
             "That protects copies of the data directory, not this machine."
         )
+
+
+def _exports(ctx: click.Context) -> "list[Check]":
+    """Return what there is to say of scheduled exports: nothing if there are none."""
+    settings = settings_of(ctx)
+    if settings.export_to is None:
+        return []
+    # Only then: it loads what is slow to load.
+    from awvault.transfer.scheduled import check_exports
+
+    return list(check_exports(settings, now=time.time()))
 
 
 def _remote_fields(remote: "RemoteStatus | None") -> list[tuple[str, object]]:

@@ -141,10 +141,13 @@ def test_aw_server_exports_by_itself(tmp_path: Path) -> None:
         server = where.serve()
         asyncio.run(until(lambda: "failed" in server.stderr))
         assert where.run("buckets").status == 0
+        told = where.run("status").stdout.decode()
+        assert f"To be looked at: exports: {to}: No such file" in told
         server.terminate()
         to.mkdir()
         server = where.serve()
         asyncio.run(until(lambda: exports(to)))
+        assert f"every day to {to}" in where.run("status").stdout.decode()
         server.terminate()
 
     assert "not encrypted" in server.stderr
