@@ -43,6 +43,7 @@ from awvault.opening import (
 from awvault.operations import VaultService
 from awvault.passphrases import (
     FoundPassphrase,
+    Source,
     Terminal,
     describe_making,
     find_passphrase,
@@ -107,7 +108,10 @@ def serve(settings: Settings, composition: Composition = PRODUCT) -> int:
                 settings, gateway_settings, held, found, terminal, composition
             )
             try:
-                with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                # A question that Ctrl-C ends leaves uvloop waiting for ever.
+                may_ask = found.source is Source.PROMPT
+                factory = None if may_ask else _loop_factory()
+                with asyncio.Runner(loop_factory=factory) as runner:
                     return runner.run(server.run(listener))
             except _PromptInterruptedError:
                 raise KeyboardInterrupt from None
