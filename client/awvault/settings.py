@@ -380,16 +380,22 @@ def _host(value: object, origin: str) -> str | None:
 
 
 def _port(value: object, origin: str) -> int | None:
+    return _whole(value, origin, what="a port number", least=0, most=65535)
+
+
+def _whole(
+    value: object, origin: str, *, what: str, least: int, most: int
+) -> int | None:
     if value is None:
         return None
     number = value
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        # Five digits are enough for any port, and bound what int() must do.
+        # Five digits are enough for any limit, and bound what int() must do.
         number = int(value[:6])
     if not isinstance(number, int) or isinstance(number, bool):
-        raise SettingsError(f"{origin} must be a port number, got {value!r}")
-    if not 0 <= number <= 65535:
-        raise SettingsError(f"{origin} must be from 0 to 65535, got {value}")
+        raise SettingsError(f"{origin} must be {what}, got {value!r}")
+    if not least <= number <= most:
+        raise SettingsError(f"{origin} must be from {least} to {most}, got {value}")
     return number
 
 
@@ -433,16 +439,7 @@ def _rules(value: object, origin: str) -> "tuple[Rule, ...]":
 
 
 def _count(value: object, origin: str) -> int | None:
-    if value is None:
-        return None
-    number = value
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        number = int(value[:6])
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise SettingsError(f"{origin} must be a number, got {value!r}")
-    if not 1 <= number <= EXPORT_KEEP_MAX:
-        raise SettingsError(f"{origin} must be from 1 to {EXPORT_KEEP_MAX}")
-    return number
+    return _whole(value, origin, what="a number", least=1, most=EXPORT_KEEP_MAX)
 
 
 def _one_of(known: Sequence[str], value: object, origin: str) -> str | None:
